@@ -95,15 +95,16 @@ def _check_whole(shape: type[Section], table: dict, where: str) -> list[str]:
 
 def _check_value(kind: object, value: object, name: str) -> list[str]:
     """Check one value; tables inside tables are walked, so that each of their errors has its own line."""
-    plain, arguments = _strip(kind), typing.get_args(_strip(kind))
+    plain, arguments = strip(kind), typing.get_args(strip(kind))
     if isinstance(plain, type) and issubclass(plain, Section):
         return _check(plain, value, name)
     origin = typing.get_origin(plain)
     if origin is dict and isinstance(value, dict):
         items = [(item, f"{name}.{_quoted(key)}") for key, item in value.items()]
         return [problem for item, place in items for problem in _check_value(arguments[1], item, place)]
-    if origin in (list, tuple) and isinstance(value, list) and _is_section(arguments[0]):
-        return [problem for index, item in enumerate(value, 1) for problem in _check_value(arguments[0], item, f"{name}[{index}]")]
+    if origin in (list, tuple) and isinstance(value, list) and is_section(arguments[0]):
+        items = [(item, f"{name}[{index}]") for index, item in enumerate(value, 1)]
+        return [problem for item, place in items for problem in _check_value(arguments[0], item, place)]
     try:
         msgspec.convert(value, kind, dec_hook=_decode)
     except (msgspec.ValidationError, ValueError) as error:
@@ -111,18 +112,18 @@ def _check_value(kind: object, value: object, name: str) -> list[str]:
     return []
 
 
-def _strip(kind: object) -> object:
+def strip(kind: object) -> object:
     """Return a type without Annotated and without `| None`."""
     while typing.get_origin(kind) is typing.Annotated:
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(kind) if option is not type(None)]
-        return _strip(options[0]) if len(options) == 1 else kind
+        return strip(options[0]) if len(options) == 1 else kind
     return kind
 
 
-def _is_section(kind: object) -> bool:
-    plain = _strip(kind)
+def is_section(kind: object) -> bool:
+    plain = strip(kind)
     return isinstance(plain, type) and issubclass(plain, Section)
 
 
