@@ -1,0 +1,44 @@
+"""From a daemon's name to the running daemon: what bin/fm-NAME and the supervisor start.
+
+A daemon lives in servers/NAME.py; its class is the one whose `name` is NAME. Nothing else knows where daemons are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from fancymail.base.settings import SettingsError
+from fancymail.servers import sockets
+from fancymail.servers.daemon import Daemon, run_daemon
+
+DAEMONS = ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3")     # in the order in which they are started
+
+
+def daemon_class(name: str) -> type[Daemon]:
+    """Import a daemon. Raises LookupError when there is none of this name."""
+    if name not in DAEMONS:
+        raise LookupError(f"there is no daemon {name!r}; there are {', '.join(DAEMONS)}")
+    module = importlib.import_module(f"fancymail.servers.{name}")
+    for value in vars(module).values():
+        if isinstance(value, type) and issubclass(value, Daemon) and value.name == name:
+            return value
+    raise LookupError(f"{module.__name__} holds no daemon named {name}")
+
+
+def launch(name: str, arguments: list[str] | None = None) -> None:
+    """Run one daemon in the foreground, as bin/fm-NAME does; ends the process with a clear word when it cannot start."""
+    parser = argparse.ArgumentParser(prog=f"fm-{name}", description=(daemon_class(name).__doc__ or "").strip())
+    parser.add_argument("--state", type=Path, default=Path(os.environ.get("FANCYMAIL_STATE", "state")), metavar="DIR",
+                        help="the state folder (default: $FANCYMAIL_STATE, or ./state)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: STATE/fancymail.toml)")
+    parser.add_argument("--quiet", action="store_true", help="write to the log file only")
+    chosen = parser.parse_args(arguments)
+    sockets.adopt_systemd()
+    try:
+        run_daemon(daemon_class(name), chosen.state, config=chosen.config, console=not chosen.quiet)
+    except (SettingsError, OSError, ValueError) as error:
+        sys.exit(f"fm-{name}: {error}")
