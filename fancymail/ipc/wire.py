@@ -1,0 +1,97 @@
+"""A ZeroMQ socket on the event loop, over its file descriptor.
+
+zmq.asyncio costs twice and more of this (docs/performance.md). The descriptor is edge-triggered: it tells that *something* may have
+changed, once. So after every wake-up we receive until there is nothing left, after every send we look once more, and a slow poll looks anyway, because a
+missed edge would otherwise silence a daemon for good. Used by server, client and alerts; knows frames, not messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+TURN = 256                  # messages received before other work gets its turn
+TURN_OCTETS = 1024 * 1024   # octets received before other work gets its turn
+SAFETY_POLL = 1.0           # seconds
+
+
+class Wire:
+    """Owns one socket: `received(frames)` is called for each message; `send` never blocks."""
+
+    def __init__(self, socket: zmq.Socket, received: Callable[[list[bytes]], None], receive=None, writable=None) -> None:
+        self.socket = socket
+        self.received = received
+        self.receive = receive or self._receive
+        self.writable = writable            # called when a send that found the pipe full may be tried again
+        self.wants_write = False
+        self.loop = asyncio.get_running_loop()
+        self.closed = False
+        self._scheduled = False
+        self.loop.add_reader(socket.fileno(), self.drain)
+        self._poll = self.loop.call_later(SAFETY_POLL, self._safety)
+        self.look_again()
+
+    def _receive(self) -> list[bytes]:
+        return self.socket.recv_multipart(zmq.NOBLOCK)
+
+    def send(self, frames: list[bytes]) -> bool | None:
+        """Send one message: True when it is on its way, False when the peer's pipe is full, None when the peer is gone (ROUTER)."""
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            self.wants_write = True
+            return False
+        except zmq.ZMQError:
+            return None
+        finally:
+            if not self._scheduled:
+                self._scheduled = True
+                self.loop.call_soon(self.drain)
+        return True
+
+    def look_again(self) -> None:
+        """Look for messages in the next turn of the loop."""
+        if not self._scheduled and not self.closed:
+            self._scheduled = True
+            self.loop.call_soon(self.drain)
+
+    def drain(self) -> None:
+        """Receive what is there, up to one turn's worth."""
+        if self.closed:
+            return
+        self._scheduled = True              # sends made by `received` need no look of their own: this loop looks
+        octets, receive, received = 0, self.receive, self.received
+        try:
+            for _ in range(TURN):
+                frames = receive()
+                received(frames)
+                octets += len(frames[-1]) if frames else 0
+                if octets > TURN_OCTETS or self.closed:
+                    break
+        except zmq.Again:
+            self._scheduled = False
+            if self.wants_write and self.writable and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT:
+                self.wants_write = False
+                self.writable()
+            return
+        except zmq.ZMQError:
+            if not self.closed:
+                raise
+            return
+        self.loop.call_soon(self.drain)
+
+    def _safety(self) -> None:
+        if not self.closed:
+            self._poll = self.loop.call_later(SAFETY_POLL, self._safety)
+            self.drain()
+
+    def close(self, linger: int = 2000) -> None:
+        """Close the socket; unsent messages have `linger` milliseconds."""
+        if self.closed:
+            return
+        self.closed = True
+        self._poll.cancel()
+        self.loop.remove_reader(self.socket.fileno())
+        self.socket.close(linger)
