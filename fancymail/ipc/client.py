@@ -1,7 +1,8 @@
 """The asking side: one DEALER socket to one daemon, many requests under way, each with its own tag and deadline.
 
-A REQ socket wedges for good when its server dies with a request in flight; here every request carries a unique tag, is said again with the same tag after a
-reconnection (or silence), and ends at its deadline with 4.4.1 at the latest. Used by daemons (Daemon.ask) and tests; tools that have no loop use ipc/sync.py.
+A REQ socket wedges for good when its server dies with a request in flight; here every request carries a unique tag, is said again
+with the same tag after a reconnection (or silence), and ends at its deadline with 4.4.1 at the latest. Used by daemons (Daemon.ask)
+and tests; tools that have no loop use ipc/sync.py.
 """
 
 from __future__ import annotations

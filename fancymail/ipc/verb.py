@@ -94,23 +94,29 @@ def _json(frame: bytes) -> Any:
         raise ValueError(f"JSON: {error}") from None
 
 
-_SLOT = r"[^\x00-\x1f\x7f]{1,4096}"
+def _kind(base: type, name: str, sentence: str, read: Callable[[bytes], Any]):
+    return Annotated[base, Parameter(name, sentence, read)]
 
-Text = Annotated[str, Parameter("text", "UTF-8 text", _text)]
-Word = Annotated[str, Parameter("word", "printable ASCII without spaces, at most 255", _matching(r"[!-~]{1,255}", "one word of printable ASCII"))]
-Name = Annotated[str, Parameter("name", "a name of letters, digits, `-`, `_`, `.`", _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a name of letters, digits, - _ ."))]
-QueueName = Annotated[str, Parameter("queue", "a configured queue", _matching(r"[a-z][a-z0-9-]{0,31}", "a queue name: a-z, 0-9 and -"))]
-SlotPath = Annotated[str, Parameter("slot", "the file name that `slot` gave", _matching(_SLOT, "a file name"))]
-Address = Annotated[str, Parameter("address", "an address; empty is the null reverse-path", _matching(r"[^\x00-\x1f\x7f]{0,512}", "an address"))]
-UserName = Annotated[str, Parameter("user", "an account: a full address, or a bare name of the default domain", _matching(r"[^\x00-\x1f\x7f]{1,320}", "a user name"))]
-Number = Annotated[int, Parameter("number", "a number from 1", _number(1, 2**32 - 1))]
-Count = Annotated[int, Parameter("count", "how many, 1 to 10000", _number(1, 10_000))]
-Octets = Annotated[int, Parameter("octets", "a length in octets", _number(0, 2**48))]
-Seconds = Annotated[float, Parameter("seconds", "a duration in seconds", _seconds)]
-Flag = Annotated[bool, Parameter("flag", "1 or 0", _flag)]
-Raw = Annotated[bytes, Parameter("raw", "octets", bytes)]
-Json = Annotated[Any, Parameter("json", "a JSON value", _json)]
-Callback = Annotated[str, Parameter("callback", "`socket://host:port`, `tcp://host:port` or `ipc://path`", _matching(r"(socket|tcp|ipc)://[!-~]{1,200}", "socket://host:port, tcp://host:port or ipc://path"))]
+
+def _text_kind(name: str, sentence: str, pattern: str):
+    return _kind(str, name, sentence, _matching(pattern, sentence))
+
+
+Text = _kind(str, "text", "UTF-8 text", _text)
+Word = _text_kind("word", "printable ASCII without spaces, at most 255", r"[!-~]{1,255}")
+Name = _text_kind("name", "letters, digits and - _ ., at most 64", r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+QueueName = _text_kind("queue", "the name of a configured queue", r"[a-z][a-z0-9-]{0,31}")
+SlotPath = _text_kind("slot", "the file name that slot gave", r"[^\x00-\x1f\x7f]{1,4096}")
+Address = _text_kind("address", "an address; empty is the null reverse-path", r"[^\x00-\x1f\x7f]{0,512}")
+UserName = _text_kind("user", "an account as a full address, or a bare name of the default domain", r"[^\x00-\x1f\x7f]{1,320}")
+Callback = _text_kind("callback", "socket://host:port, tcp://host:port or ipc://path", r"(socket|tcp|ipc)://[!-~]{1,200}")
+Number = _kind(int, "number", "a number from 1", _number(1, 2**32 - 1))
+Count = _kind(int, "count", "a number from 1 to 10000", _number(1, 10_000))
+Octets = _kind(int, "octets", "a length in octets", _number(0, 2**48))
+Seconds = _kind(float, "seconds", "a duration, as 30 or 0.5", _seconds)
+Flag = _kind(bool, "flag", "1 or 0", _flag)
+Raw = _kind(bytes, "raw", "octets", bytes)
+Json = _kind(Any, "json", "a JSON value", _json)
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """A ZeroMQ socket on the event loop, over its file descriptor.
 
 zmq.asyncio costs twice and more of this (docs/performance.md). The descriptor is edge-triggered: it tells that *something* may have
-changed, once. So after every wake-up we receive until there is nothing left, after every send we look once more, and a slow poll looks anyway, because a
-missed edge would otherwise silence a daemon for good. Used by server, client and alerts; knows frames, not messages.
+changed, once. So after every wake-up we receive until there is nothing left, after every send we look once more, and a slow poll looks
+anyway, because a missed edge would silence a daemon for good. Used by server, client and alerts; knows frames, not messages.
 """
 
 from __future__ import annotations

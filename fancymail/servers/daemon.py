@@ -1,7 +1,7 @@
 """The only main loop: what every daemon has in common.
 
-A daemon is a class with a name and verbs (docs/house.md section 6). `run_daemon` gives it settings, log, doors, peers and signals, and ends it cleanly.
-Started by the scripts in bin/ or forked by the supervisor, which hands listening sockets over. Daemons never import each other.
+A daemon is a class with a name and verbs (docs/house.md section 6). `run_daemon` gives it settings, log, doors, peers and signals, and
+ends it cleanly. Started by the scripts in bin/ or forked by the supervisor, which hands listening sockets over. Daemons never import each other.
 """
 
 from __future__ import annotations
