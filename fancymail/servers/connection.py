@@ -1,0 +1,552 @@
+"""One connection: a socket, perhaps TLS, and one engine with one session that decides.
+
+Made by servers/listener.py for every accepted socket. The loop is always the same: receive, ask the engine for events, let the
+session handle each (its answer may come later), write what the engine has to send once, arm the deadline. Reading stops while
+a decision is pending and much is buffered, and while the peer does not read what we write. It holds no task and no timer per
+command, no whole message, and no octet that was sent in plain text before TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from fancymail.protocol import proxy
+from fancymail.protocol.engine import Engine, ProtocolError
+from fancymail.servers.tls import READ, TlsError, TlsInfo, TlsStream
+
+if TYPE_CHECKING:
+    from fancymail.servers.listener import Listener
+
+INBOX_HIGH = 64 * 1024           # with more than this unparsed, a pending decision stops reading
+WRITE_HIGH = 256 * 1024          # unsent octets that stop reading and deciding
+WRITE_LOW = 64 * 1024            # ... until only so many are left
+FLUSH = 16 * 1024                # replies larger than this leave at once, so that pipelined RETRs never pile up
+CHUNK = 256 * 1024               # octets of a file that are in memory at once
+STALL = 60.0                     # seconds in which a peer that is written to must take STALL_OCTETS
+STALL_OCTETS = 16 * 1024
+LINGER = 2.0                     # seconds for the peer to read our last words before the socket goes
+LINGER_OCTETS = 1024 * 1024
+NEVER = float("inf")
+
+_buffer = bytearray(READ)        # the one read buffer of the process: whoever keeps octets copies them
+_view = memoryview(_buffer)
+
+
+class Session:
+    """What a daemon does with the events of one connection. Subclasses set `engine` and answer in `handle`."""
+
+    engine: Engine
+
+    def handle(self, event) -> Awaitable | None:
+        """Decide about one event through the engine's methods; return an awaitable when the answer comes later."""
+        raise NotImplementedError
+
+    def closed(self) -> None:
+        """The connection is gone: release what is held. Called exactly once; a pending awaitable still runs to its end."""
+
+    def drain(self) -> None:
+        """The daemon goes away: an idle session may say so and set engine.closing."""
+
+
+class Connection:
+    """Drives one engine over one socket. Everything happens in the event loop's thread."""
+
+    __slots__ = ("listener", "peer", "peer_port", "local_port", "loopback", "tls", "session", "closed", "counted",
+                 "_sock", "_fd", "_loop", "_stream", "_phase", "_early", "_deciding", "_reading", "_eof", "_ending",
+                 "_backlog", "_unsent", "_stalled", "_room", "_timer", "_timer_at", "_epoch", "_due", "_stall_due", "_taken",
+                 "_lingered", "__weakref__")
+
+    def __init__(self, listener: Listener, sock: socket.socket, peer: str, peer_port: int, local_port: int) -> None:
+        self.listener = listener
+        self.peer = peer                          # address as text; "" for a unix socket
+        self.peer_port = peer_port
+        self.local_port = local_port
+        self.loopback = listener.is_loopback(peer)
+        self.tls: TlsInfo | None = None
+        self.session: Session | None = None
+        self.closed = False
+        self.counted: str | None = None           # the key under which the caps count it
+        self._sock, self._fd, self._loop = sock, sock.fileno(), listener.loop
+        self._stream: TlsStream | None = None
+        self._phase: Callable[[memoryview], None] = self._deliver
+        self._early = b""                         # an incomplete PROXY header
+        self._deciding: asyncio.Future | None = None
+        self._reading = self._eof = self._ending = self._stalled = False
+        self._backlog: deque[memoryview] | None = None
+        self._unsent = self._taken = self._lingered = 0
+        self._room: asyncio.Future | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = self._due = self._stall_due = NEVER
+        self._epoch = 0
+
+    # -- the phases before the session -------------------------------------------------------------------------------
+
+    def start(self, behind_proxy: bool) -> None:
+        """Begin: the PROXY header when the peer is a trusted balancer, then implicit TLS, then the session."""
+        self._read_on()
+        if behind_proxy:
+            self._phase = self._proxy
+            self._due = self._loop.time() + self.listener.PROXY_SECONDS
+            self._arm()
+        else:
+            self._greet()
+
+    def _proxy(self, data: memoryview) -> None:
+        self._early += data
+        try:
+            header = proxy.parse(self._early)
+        except ProtocolError as error:
+            self._drop("proxy_failed", str(error))
+            return
+        if header is None:
+            return
+        rest, self._early = self._early[header.length:], b""
+        if header.source:
+            self.peer, self.peer_port = header.source, header.source_port
+            self.local_port = header.destination_port
+            self.loopback = self.listener.is_loopback(self.peer)
+            if not self.listener.admit(self):
+                return
+        self._due = NEVER
+        self._phase = self._deliver
+        self._greet()
+        if rest and not self.closed:
+            self._received(memoryview(rest))
+
+    def _greet(self) -> None:
+        if self.listener.implicit_tls:
+            self._handshake()
+        else:
+            self._open()
+
+    def _handshake(self) -> None:
+        certificates = self.listener.certificates
+        self._stream = certificates.stream()
+        self._phase = self._decrypt
+        self._due = self._loop.time() + certificates.handshake      # for the whole handshake, however slowly it trickles
+        self._arm()
+
+    def _open(self) -> None:
+        try:
+            self.session = self.listener.make_session(self)
+        except Exception as error:
+            self._broken(error)
+            return
+        self._advance()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _read_on(self) -> None:
+        if not self._reading and not self.closed and not self._eof:
+            self._reading = True
+            self._loop.add_reader(self._fd, self._readable)
+
+    def _read_off(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(self._fd)
+
+    def _readable(self) -> None:
+        try:
+            count = self._sock.recv_into(_buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self.abort()
+            return
+        if self._ending:
+            self._linger(count)
+        elif count:
+            self._received(_view[:count])
+        else:
+            self._ended()
+
+    def _received(self, data: memoryview) -> None:
+        try:
+            self._phase(data)
+        except Exception as error:
+            self._broken(error)
+
+    def _ended(self) -> None:
+        """The peer sends no more. What it sent before is still answered (half-close)."""
+        self._eof = True
+        self._read_off()
+        if self.session is None:
+            self.abort()
+            return
+        try:
+            self.session.engine.receive_eof()
+        except Exception as error:
+            self._broken(error)
+            return
+        self._advance()
+
+    def _decrypt(self, data: memoryview) -> None:
+        stream = self._stream
+        established = stream.established
+        try:
+            plain = stream.receive(data)
+        except TlsError as error:
+            self._transmit(stream.outgoing())     # the alert
+            self._drop("handshakes_failed" if not established else "tls_broken", str(error))
+            return
+        self._transmit(stream.outgoing())
+        if not established and stream.established:
+            self._secured()
+        if plain and not self.closed:
+            self._deliver(plain)
+        if stream.ended and not self.closed and not self._ending:
+            self._ended()
+
+    def _secured(self) -> None:
+        self.tls = self._stream.info()
+        self._due = NEVER
+        self.listener.counters["handshakes"] += 1
+        if self.session is None:
+            self._open()
+        else:
+            self._epoch = -1
+            self.session.engine.tls_started(self.tls)
+            self._advance()
+
+    def _deliver(self, data: memoryview | bytes) -> None:
+        self.session.engine.receive(bytes(data))
+        self._advance()
+
+    # -- deciding ----------------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Let the session handle events until there are none, or one waits for its answer, or the peer must read first."""
+        session = self.session
+        if session is None:
+            return
+        engine = session.engine
+        try:
+            while self._deciding is None and not self._stalled and not self.closed and not engine.closing:
+                event = engine.next_event()
+                if event is None:
+                    break
+                answer = session.handle(event)
+                if answer is not None:
+                    self._deciding = asyncio.ensure_future(answer)
+                    self._deciding.add_done_callback(self._decided)
+                elif engine.out and (len(engine.out[-1]) > FLUSH or len(engine.out) > 256):
+                    self.flush()
+        except Exception as error:
+            self._broken(error)
+            return
+        self._settle()
+
+    def _decided(self, answer: asyncio.Future) -> None:
+        self._deciding = None
+        error = None if answer.cancelled() else answer.exception()
+        if self.closed:
+            if error is not None and not isinstance(error, ConnectionError):
+                self.listener.report(self, error)
+        elif answer.cancelled() or isinstance(error, ConnectionError):
+            self.abort()
+        elif error is not None:
+            self._broken(error)
+        else:
+            self._epoch = -1                      # the time that we took is not the peer's: its deadline begins anew
+            self._advance()
+
+    def _settle(self) -> None:
+        """After events: send, and see what comes next: the end, TLS, or more octets within the deadline."""
+        if self.closed or self._ending:
+            return
+        self.flush()
+        if self.closed:
+            return
+        engine = self.session.engine
+        if self._deciding is None:
+            if engine.closing:
+                self.close()
+                return
+            if engine.want_tls:
+                self._start_tls(engine)
+                return
+            if self._eof and not self._stalled:
+                self.close()
+                return
+        if self._stalled or self._deciding is not None and len(engine.inbox) > INBOX_HIGH:
+            self._read_off()
+        else:
+            self._read_on()
+        self._watch(engine)
+
+    def start_tls(self) -> None:
+        """Ask for the handshake once what the engine has to send is flushed; engines do it themselves by `want_tls`."""
+        self.session.engine.want_tls = True
+
+    def _start_tls(self, engine: Engine) -> None:
+        """The go-ahead is written. Octets that came before it were sent by whoever sits on the wire (CVE-2011-0411)."""
+        if engine.inbox or self._stream is not None or self.listener.certificates is None:
+            self._drop("starttls_refused", "octets in plain text behind the command" if engine.inbox else "TLS cannot begin")
+            return
+        engine.want_tls = False
+        self._handshake()
+        self._read_on()
+
+    def flush(self) -> None:
+        """Write what the engine has to send."""
+        if self.session is not None and self.session.engine.out:
+            self.write(self.session.engine.to_send())
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send octets, through TLS when it is up. Nothing is copied: do not change a memoryview until it is sent."""
+        if self.closed or self._ending or not data:
+            return
+        if self._stream is None:
+            self._transmit(data)
+            return
+        try:
+            self._transmit(self._stream.encrypt(data))
+        except TlsError as error:
+            self._drop("tls_broken", str(error))
+
+    def _transmit(self, data: bytes | memoryview) -> None:
+        """Hand octets to the kernel; what it does not take waits."""
+        if self.closed or not data:
+            return
+        if self._backlog is None:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                self.abort()
+                return
+            if sent == len(data):
+                return
+            self._backlog = deque((memoryview(data)[sent:],))
+            self._unsent = len(data) - sent
+            self._loop.add_writer(self._fd, self._writable)
+            self._taken, self._stall_due = 0, self._loop.time() + STALL
+            self._arm()
+        else:
+            self._backlog.append(memoryview(data))
+            self._unsent += len(data)
+        self._stalled = self._unsent > WRITE_HIGH
+
+    def _writable(self) -> None:
+        backlog = self._backlog
+        try:
+            while backlog:
+                sent = self._sock.send(backlog[0])
+                self._unsent -= sent
+                self._taken += sent
+                if sent < len(backlog[0]):
+                    backlog[0] = backlog[0][sent:]
+                    break
+                backlog.popleft()
+        except (BlockingIOError, InterruptedError):
+            pass
+        except OSError:
+            self.abort()
+            return
+        if not backlog:
+            self._loop.remove_writer(self._fd)
+            self._backlog, self._stall_due = None, NEVER
+        self._relieve()
+
+    def _relieve(self) -> None:
+        """The peer took something: go on when it took enough."""
+        if self._ending:
+            if self._backlog is None:
+                self._shut()
+            return
+        if not self._stalled or self._unsent > WRITE_LOW:
+            return
+        self._stalled = False
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        elif self._deciding is None and self.session is not None:
+            self._advance()
+        elif self._deciding is not None:
+            self._read_on()
+
+    async def drained(self) -> None:
+        """Wait until the peer took most of what was written. Raises ConnectionResetError when it is gone."""
+        if self._stalled and not self.closed:
+            self._room = self._loop.create_future()
+            try:
+                await self._room
+            finally:
+                self._room = None
+        if self.closed or self._ending:
+            raise ConnectionResetError("the peer is gone")
+
+    async def send_file(self, fd: int, offset: int, length: int,
+                        transform: Callable[[bytes], bytes] | None = None) -> None:
+        """Send a part of a file in chunks, each through `transform`, as fast as the peer takes them.
+
+        What the engine has to send goes first. Raises OSError when the file is shorter than was said: the connection must not
+        go on then, since the peer would take the next reply for content. Raises ConnectionResetError when the peer is gone.
+        """
+        self.flush()
+        while length > 0:
+            chunk = os.pread(fd, min(CHUNK, length), offset)
+            if not chunk:
+                raise OSError(f"a file ends {length} octets early")
+            offset, length = offset + len(chunk), length - len(chunk)
+            if length:
+                os.posix_fadvise(fd, offset, CHUNK, os.POSIX_FADV_WILLNEED)      # the disk works while the peer reads
+            self.write(transform(chunk) if transform else chunk)
+            await self.drained()
+            await asyncio.sleep(0)                # a fast peer must not keep the loop from the others
+
+    # -- deadlines ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, engine: Engine) -> None:
+        """Take over the engine's deadline if it was armed anew. A later one needs no new timer: the old one looks again."""
+        if engine.deadline_epoch != self._epoch:
+            self._epoch = engine.deadline_epoch
+            self._due = NEVER if engine.deadline is None else self._loop.time() + engine.deadline
+            if self._due < self._timer_at:
+                self._arm()
+
+    def _arm(self) -> None:
+        due = min(self._due, self._stall_due)
+        if due < self._timer_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer, self._timer_at = self._loop.call_at(due, self._tick), due
+
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, NEVER
+        if self.closed:
+            return
+        now = self._loop.time() + 0.001           # uvloop counts in milliseconds and may come a little early
+        if now >= self._stall_due:
+            if self._taken < STALL_OCTETS:
+                self._drop("stalled", "the peer does not read")
+                return
+            self._taken, self._stall_due = 0, now + STALL
+        if now >= self._due:
+            self._due = NEVER
+            self._expire()
+        if not self.closed:
+            self._arm()
+
+    def _expire(self) -> None:
+        if self._ending:
+            self.abort()
+        elif self.session is None or self._stream is not None and not self._stream.established:
+            self._drop("handshakes_failed" if self._stream is not None else "proxy_failed", "too slow")
+        elif self._deciding is not None:
+            self._epoch = -1                      # we are the slow ones
+        else:
+            self.listener.counters["expired"] += 1
+            try:
+                self.session.engine.expire()
+            except Exception as error:
+                self._broken(error)
+                return
+            self._stalled = False
+            self._settle()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """The daemon goes away: let the session say so if it can at this point."""
+        drain = getattr(self.session, "drain", None)
+        if self.session is None:
+            self.abort()
+        elif drain is not None and self._deciding is None and not self.closed and not self._ending:
+            drain()
+            self._settle()
+
+    def close(self) -> None:
+        """Close when all that was written is sent."""
+        if self.closed or self._ending:
+            return
+        if self._stream is not None:
+            self._transmit(self._stream.finish())
+            if self.closed:
+                return
+        self._ending = True
+        self._due = NEVER
+        if self._backlog is None:
+            self._shut()
+
+    def _shut(self) -> None:
+        """All is sent. With octets of the peer unread, closing would reset and could eat our last words: read them first."""
+        if self._eof or not self._unread():
+            self.abort()
+            return
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.abort()
+            return
+        self._read_on()
+        self._due = self._loop.time() + LINGER
+        self._arm()
+
+    def _unread(self) -> bool:
+        if self.session is not None and (self.session.engine.inbox or not self._reading):
+            return True
+        try:
+            return bool(self._sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
+
+    def _linger(self, count: int) -> None:
+        """Octets (or the end) of a peer that we have nothing to say to any more, but perhaps still something to send."""
+        self._lingered += count
+        if count == 0 and self._backlog is not None:
+            self._eof = True
+            self._read_off()
+        elif count == 0 or self._lingered > LINGER_OCTETS:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close now; what is not sent yet is lost."""
+        if self.closed:
+            return
+        self.closed = True
+        self._read_off()
+        if self._backlog is not None:
+            self._loop.remove_writer(self._fd)
+            self._backlog = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._sock.close()
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+        self._stream, self._phase = None, _ignore   # a bound method would make a cycle
+        session, self.session = self.session, None  # and so would the two that know each other
+        self.listener.gone(self)
+        if session is not None:
+            try:
+                session.closed()
+            except Exception as error:
+                self.listener.report(self, error)
+
+    def _drop(self, counter: str, reason: str) -> None:
+        self.listener.counters[counter] += 1
+        self.listener.log.info("dropped", peer=self.peer, port=self.local_port, reason=reason)
+        self.abort()
+
+    def _broken(self, error: BaseException) -> None:
+        """A bug of ours: log it, say the protocol's own error if we may, and end this connection, never the daemon."""
+        self.listener.report(self, error)
+        if self.closed:
+            return
+        if self.session is not None and self._deciding is None and not self._ending and not isinstance(error, OSError):
+            self.session.engine.out.append(self.listener.failure)
+            self.flush()
+        self.close() if not isinstance(error, OSError) else self.abort()
+
+
+def _ignore(data: memoryview) -> None:
+    """Where octets go when the connection is closed."""
