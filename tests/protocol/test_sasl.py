@@ -177,7 +177,8 @@ def test_client_wants_the_servers_proof(final):
 def test_plain():
     assert sasl.server("PLAIN", NONCE).step(None) == Challenge(b"")
     assert sasl.server("PLAIN", NONCE).step(b"root\0tim\0tanstaaftanstaaf") == CheckPassword("root", "tim", b"tanstaaftanstaaf")
-    assert sasl.server("PLAIN", NONCE).step(sasl.plain_message("tim", "p\u00e4ss")) == CheckPassword("", "tim", "p\u00e4ss".encode())
+    message = sasl.plain_message("tim", "p\u00e4ss")
+    assert sasl.server("PLAIN", NONCE).step(message) == CheckPassword("", "tim", "p\u00e4ss".encode())
     with pytest.raises(ValueError):
         sasl.plain_message("tim", "a\0b")
 
