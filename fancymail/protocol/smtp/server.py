@@ -1,0 +1,581 @@
+"""The engine of an SMTP or LMTP server: octets in, legal events out, decisions in, replies out (RFC 5321, RFC 2033).
+
+Driven by servers/listener.py and decided for by servers/smtpin; see protocol/engine.py for the shape. Syntax, sequence, limits
+and the unknown are answered here alone. Replies of a pipelined group leave together (RFC 2920). Never decides who may send what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from fancymail.protocol.engine import Engine
+from fancymail.protocol.smtp import commands, events, sasl
+from fancymail.protocol.smtp import reply as r
+from fancymail.protocol.smtp.commands import CHUNKS, COMMANDS, CONNECTED, MAIL, RCPT, READY, Row
+from fancymail.protocol.smtp.content import ContentRules, Unacceptable
+from fancymail.protocol.smtp.data import ChunkReader, DataReader, Inbox
+from fancymail.protocol.smtp.options import Options
+from fancymail.protocol.smtp.parameters import Refused
+from fancymail.protocol.smtp.reply import Reply
+
+COMMAND_LIMIT = 512                                  # octets with CR LF, RFC 5321 4.5.3.1.4
+EXTENDED_LIMIT = 2048                                # with the parameters of all extensions offered
+TINY_CHUNK = 1024                                    # BDAT below this brings no mail worth its command
+
+GO_ON = object()                                     # read on: the command was answered without a decision
+
+
+class SmtpServer(Engine):
+    """One session. `greet` opens it. An event that decides is answered by exactly one of reply, reply_each, accept,
+    challenge and authenticated."""
+
+    def __init__(self, options: Options, tls=None) -> None:
+        super().__init__()
+        self.options = options
+        self.tls = tls                               # facts of the TLS session, or None
+        self.inbox = Inbox()
+        self.state = CONNECTED
+        self.account = ""                            # who authenticated
+        self.extended = False                        # the hello was EHLO or LHLO
+        self.recipients = 0                          # accepted in this transaction
+        self.smtputf8 = False
+        self._refused_recipients = 0
+        self._messages = self._errors = self._junk = self._failed_logins = 0
+        self._read: Callable = self._read_command    # what the next octets are
+        self._after: Callable[[Reply], None] = self._send
+        self._otherwise: Callable[[Reply], None] = self._send
+        self._reader: DataReader | ChunkReader | None = None
+        self._complete = False                       # the reader has come to an end
+        self._chunk = (0, False)                     # the BDAT that waits for a decision
+        self._exchange: sasl.Exchange | None = None
+
+    # The driver's side
+
+    def greet(self) -> None:
+        """Begin: say the banner, at once or after the silence that is asked of the client (RFC 5321 3.1)."""
+        if self.options.deadlines.greeting and self.tls is None:
+            self._read = self._read_early
+            self.arm(self.options.deadlines.greeting)
+        else:
+            self._say_banner()
+
+    def receive(self, data: bytes) -> None:
+        """Take octets from the peer."""
+        self.inbox.add(data)
+
+    def next_event(self) -> events.Event | None:
+        """Return the next legal thing the client did; None when octets or a decision are awaited."""
+        while not (self.busy or self.closing or self.want_tls):
+            event = self._read()
+            if event is None:
+                if self.eof:
+                    self.closing = True
+                return None
+            if event is not GO_ON:
+                return event
+        return None
+
+    def expire(self) -> None:
+        """A phase took too long."""
+        if self._read == self._read_early:
+            self._read = self._read_command
+            self._say_banner()
+        elif not self.closing:
+            if self._read != self._read_rest:
+                self._send(r.CONTENT_TIMED_OUT if self._read == self._read_content else r.TIMED_OUT)
+            self.closing = True
+
+    def tls_started(self, info) -> None:
+        """RFC 3207 4.2: whatever was said in plain text is forgotten."""
+        super().tls_started(info)
+        self.tls = info
+        self.inbox.clear()
+        self.state = CONNECTED
+        self.account = ""
+        self._reset()
+        self.arm(self.options.deadlines.hello)
+
+    # The daemon's side: decisions
+
+    def reply(self, reply: Reply) -> None:
+        """Answer the event that waits; a positive reply lets the session go on from it."""
+        self.busy = False
+        if reply.code < 400:
+            self._after(reply)
+        else:
+            self._otherwise(reply)
+
+    def accept(self) -> None:
+        """Answer Hello, DataStart or StartTls with the usual positive reply."""
+        self.reply(r.OK)
+
+    def reply_each(self, replies: Sequence[Reply]) -> None:
+        """Answer DataEnd in LMTP: one reply for each accepted recipient, in their order (RFC 2033 4.2)."""
+        self.busy = False
+        self._end_content(replies)
+
+    def challenge(self, data: bytes) -> None:
+        """Answer AuthStart or AuthStep: the exchange goes on."""
+        self.busy = False
+        self.out.append(sasl.challenge(data))
+        self.arm(self.options.deadlines.auth)
+
+    def authenticated(self, account: str, data: bytes = b"") -> None:
+        """Answer AuthStart or AuthStep: the client is `account`; `data` is the server's own proof, if the mechanism has one."""
+        self.account = account
+        if data:                                     # 235 carries no data: the client confirms it with an empty answer
+            self._exchange.confirming = True
+            self.challenge(data)
+        else:
+            self.busy = False
+            self._end_auth()
+
+    def close_with(self, reply: Reply) -> None:
+        """End the session for the server's own reasons (421)."""
+        if not self.closing:
+            self._end(reply)
+
+    # Reading
+
+    def _read_early(self):
+        return self._end(r.EARLY_TALKER) if len(self.inbox) else None
+
+    def _read_line(self, limit: int) -> bytearray | None:
+        """The next line without its CR LF; None when it has not come, or ended the session."""
+        inbox = self.inbox
+        octets, start = inbox.octets, inbox.start
+        end = octets.find(b"\n", inbox.seen)
+        if end < 0:
+            inbox.seen = len(octets)
+            if inbox.seen - start >= limit:
+                self._end(r.TOO_LONG)
+            return None
+        inbox.start = inbox.seen = end + 1
+        if end == start or octets[end - 1] != 13:    # RFC 5321 2.3.8
+            return self._end(r.BARE_NEWLINE)
+        if end - start >= limit:
+            return self._end(r.TOO_LONG)
+        return octets[start:end - 1]
+
+    def _read_command(self):
+        inbox = self.inbox
+        if inbox.start == len(inbox.octets):
+            return None
+        first = inbox.octets[inbox.start]
+        if first == 0x16 and self.state == CONNECTED:
+            return self._hang_up()                   # a TLS client on a plain port
+        line = self._read_line(sasl.LINE_LIMIT if first in b"Aa" else EXTENDED_LIMIT)
+        if line is None:
+            return None
+        self.arm(self.options.deadlines.command)
+        try:
+            text = line.decode()
+        except UnicodeDecodeError:
+            return self._error(r.NOT_UTF8)
+        verb, _, argument = text.partition(" ")
+        row = COMMANDS.get(verb) or COMMANDS.get(verb.upper())
+        if row is None:
+            return self._unknown(verb.upper())
+        if not text.isprintable() and text.isascii():
+            return self._error(r.NOT_PRINTABLE)
+        if len(line) > COMMAND_LIMIT - 2 and not row.long:
+            return self._error(r.TOO_LONG)
+        try:
+            return self._obey(verb.upper(), row, argument.rstrip(" "))
+        except Refused as refusal:
+            return self._error(refusal.reply)
+
+    def _obey(self, verb: str, row: Row, argument: str):
+        """Hold a command against its row of the table, then carry it out."""
+        options = self.options
+        if options.mode not in row.modes:
+            return self._error(r.NOT_IN_LMTP if options.mode == "lmtp" else r.LMTP_ONLY)
+        if row.last and options.sync and len(self.inbox) and not self.account:
+            return self._end(r.INJECTED if verb == "STARTTLS" else r.UNSYNCHRONISED)
+        if options.tls_required and self.tls is None and not row.plain:
+            return self._error(r.TLS_FIRST)
+        if not row.states & self.state:
+            return self._error(self._out_of_place(verb, row))
+        if row.idle and self._is_junk():
+            return None
+        return getattr(self, row.act)(verb, argument)
+
+    def _out_of_place(self, verb: str, row: Row) -> Reply:
+        if self.state == CONNECTED:
+            return r.HELLO_FIRST
+        if self.state == CHUNKS:
+            return r.IN_CHUNKS
+        if row.states == READY:                      # hello was said, so a transaction is open
+            return r.IN_TRANSACTION
+        if verb == "DATA" and self.state == MAIL and self._refused_recipients:
+            return r.NO_RECIPIENTS                   # RFC 5321 3.3
+        return r.MAIL_FIRST if self.state == READY else row.elsewhere
+
+    def _read_content(self):
+        """Hand out what the reader made of the content so far, then its end."""
+        reader = self._reader
+        event = reader.rules.next_event()
+        if event is not None:
+            return event
+        if not self._complete:
+            try:
+                self._complete = reader.read(self.inbox)
+            except Unacceptable as refusal:
+                return self._refuse_content(refusal)
+            event = reader.rules.next_event()
+            if event is not None:
+                return event
+        return self._content_read() if self._complete else None
+
+    def _read_rest(self):
+        """After a refusal that ends the session: hear the client out, so that it reads our reply; obey nothing."""
+        try:
+            if self._reader.read(self.inbox):
+                self.closing = True
+        except Unacceptable:
+            self.closing = True
+        return None
+
+    def _read_response(self):
+        """A line within AUTH: a response in base64, or `*`."""
+        line = self._read_line(sasl.LINE_LIMIT)
+        if line is None:
+            return None
+        if line == b"*":
+            self._otherwise(r.AUTH_CANCELLED)
+            return events.AuthCancel()
+        try:
+            if self._exchange.confirming:
+                if line:
+                    raise Refused(r.AUTH_BASE64)
+                self._end_auth()
+                return GO_ON
+            return self._go_on_with(self._exchange.answer(line.decode("ascii", "replace")))
+        except Refused as refusal:
+            self._otherwise(refusal.reply)
+            return events.AuthCancel()
+
+    # Commands: each takes (verb, argument) and returns an event, GO_ON, or None at the end of the session
+
+    def hello(self, verb: str, argument: str):
+        event = commands.parse_hello(verb, argument)
+        self._reset()
+        return self._decide(event, self._enter if verb != "HELO" else self._enter_plainly)
+
+    def _enter(self, reply: Reply) -> None:
+        self.state, self.extended = READY, True
+        self._send(self.options.extended_hello(self.tls is not None, self._binding, bool(self.account)))
+
+    def _enter_plainly(self, reply: Reply) -> None:
+        self.state, self.extended = READY, False
+        self._send(Reply(250, "", self.options.host))
+
+    def mail(self, verb: str, argument: str):
+        options = self.options
+        if options.auth_required and not self.account:
+            return self._error(r.TLS_FIRST if self.tls is None and options.tls and not options.auth_in_plain else r.AUTH_FIRST)
+        event = commands.parse_mail(argument, options.content.octets)
+        if options.messages and self._messages >= options.messages:
+            return self._end(r.TOO_MANY_MESSAGES)
+        self.smtputf8 = event.smtputf8
+        return self._decide(event, self._begin)
+
+    def _begin(self, reply: Reply) -> None:
+        self.state = MAIL
+        self._messages += 1
+        self._send(reply)
+
+    def rcpt(self, verb: str, argument: str):
+        if self.options.recipients and self.recipients >= self.options.recipients:
+            return self._answer(r.TOO_MANY_RECIPIENTS)
+        try:
+            return self._decide(commands.parse_rcpt(argument, self.smtputf8), self._add_recipient, self._refuse_recipient)
+        except Refused:
+            self._refused_recipients += 1
+            raise
+
+    def _add_recipient(self, reply: Reply) -> None:
+        self.state = RCPT
+        self.recipients += 1
+        self._send(reply)
+
+    def _refuse_recipient(self, reply: Reply) -> None:
+        self._refused_recipients += 1
+        self._refuse(reply)
+
+    def data(self, verb: str, argument: str):
+        if argument:
+            raise Refused(Reply(501, "5.5.4", "DATA takes no argument"))
+        return self._decide(events.DataStart(), self._open_data)
+
+    def _open_data(self, reply: Reply) -> None:
+        self._open_content(DataReader(ContentRules(self.options.content)))
+        self._send(r.START_CONTENT)
+
+    def bdat(self, verb: str, argument: str):
+        """RFC 3030 2: the octets follow at once, so they are read even when the command is refused."""
+        try:
+            octets, last = commands.parse_chunk(argument)
+        except Refused as refusal:
+            return self._end(refusal.reply)          # what follows cannot be told from commands
+        if self.options.content.octets and octets > self.options.content.octets:
+            return self._end(r.TOO_BIG)
+        if octets < TINY_CHUNK and not last and self._is_junk():
+            return None
+        if self.state == RCPT:
+            self._chunk = (octets, last)
+            return self._decide(events.DataStart(), self._open_chunks, self._refuse_chunks)
+        if self.state == CHUNKS:
+            self._next_chunk(octets, last)
+        else:
+            self._drop_chunk(octets, self._out_of_place("DATA", COMMANDS["DATA"]))
+        return GO_ON
+
+    def _open_chunks(self, reply: Reply) -> None:
+        self._open_content(ChunkReader(ContentRules(self.options.content)))
+        self._next_chunk(*self._chunk)
+
+    def _next_chunk(self, octets: int, last: bool) -> None:
+        self.state = CHUNKS
+        self._complete = False
+        self._reader.begin(octets, last)
+        self._read = self._read_content
+        self.arm(self.options.deadlines.content)
+
+    def _refuse_chunks(self, reply: Reply) -> None:
+        octets, _ = self._chunk
+        self._reset()
+        self.state = READY
+        self._drop_chunk(octets, reply)
+
+    def _drop_chunk(self, octets: int, reply: Reply) -> None:
+        """Read a chunk that was refused, then say so."""
+        reader = ChunkReader(ContentRules(self.options.content))
+        reader.failed = reply
+        reader.begin(octets, True)
+        self._open_content(reader)
+
+    def rset(self, verb: str, argument: str):
+        if argument:
+            raise Refused(Reply(501, "5.5.4", "RSET takes no argument"))
+        self._reset()
+        if self.state != CONNECTED:
+            self.state = READY
+        self._send(r.OK)
+        return events.Rset()
+
+    def noop(self, verb: str, argument: str):
+        return self._answer(r.OK)
+
+    def help(self, verb: str, argument: str):
+        return self._answer(Reply(214, "2.0.0", *commands.HELP_LINES))
+
+    def vrfy(self, verb: str, argument: str):
+        if not argument:
+            raise Refused(Reply(501, "5.5.4", "Syntax: VRFY address"))
+        return self._answer(r.CANNOT_VERIFY)
+
+    def expn(self, verb: str, argument: str):
+        return self._error(r.NO_EXPN)
+
+    def quit(self, verb: str, argument: str):
+        if argument:
+            raise Refused(Reply(501, "5.5.4", "QUIT takes no argument"))
+        self._send(Reply(221, "2.0.0", f"{self.options.host} closing connection"))
+        self.closing = True
+        return events.Quit()
+
+    def starttls(self, verb: str, argument: str):
+        if argument:
+            raise Refused(Reply(501, "5.5.4", "STARTTLS takes no argument"))         # RFC 3207 4
+        if self.tls is not None:
+            return self._error(r.TLS_ALREADY)
+        if self.account:
+            return self._error(r.TLS_AFTER_AUTH)
+        if not self.options.tls:
+            return self._error(r.NO_TLS)
+        return self._decide(events.StartTls(), self._begin_tls)
+
+    def _begin_tls(self, reply: Reply) -> None:
+        if len(self.inbox):                          # came while we decided (RFC 3207 6, CVE-2011-0411)
+            self._end(r.INJECTED)
+        else:
+            self._send(r.READY_FOR_TLS)
+            self.want_tls = True
+
+    def auth(self, verb: str, argument: str):
+        options = self.options
+        if self.account:
+            return self._error(r.AUTH_ALREADY)       # RFC 4954 4
+        if not options.mechanisms:
+            return self._error(r.NO_AUTH)
+        offered = options.offered_mechanisms(self.tls is not None, self._binding)
+        if not offered:
+            return self._error(r.TLS_BEFORE_AUTH)
+        mechanism, initial = commands.parse_auth(argument)
+        if mechanism not in offered:
+            return self._error(r.NO_MECHANISM)
+        self._exchange = sasl.Exchange(mechanism)
+        self._otherwise = self._refuse_login
+        try:
+            event = self._exchange.begin(initial)
+        except Refused as refusal:
+            self._refuse_login(refusal.reply)
+            return GO_ON
+        self._read = self._read_response
+        return self._go_on_with(event)
+
+    def _go_on_with(self, event):
+        """Let the daemon decide about a SASL message, or send the prompt that comes before it."""
+        if event is not None:
+            self.busy = True
+            return event
+        self.out.append(self._exchange.to_send)
+        self.arm(self.options.deadlines.auth)
+        return GO_ON
+
+    def _end_auth(self) -> None:
+        self._exchange = None
+        self._read = self._read_command
+        self._junk = 0
+        self._send(r.AUTHENTICATED)
+        self.arm(self.options.deadlines.command)
+
+    def _refuse_login(self, reply: Reply) -> None:
+        self._exchange = None
+        self.account = ""
+        self._read = self._read_command
+        if reply.code >= 500:
+            self._failed_logins += 1
+        self._refuse(reply)
+        self.arm(self.options.deadlines.command)
+        if self._failed_logins >= self.options.logins > 0 and not self.closing:
+            self._end(r.TOO_MANY_LOGINS)
+
+    # Content
+
+    def _open_content(self, reader: DataReader | ChunkReader) -> None:
+        self._reader = reader
+        self._complete = False
+        self._read = self._read_content
+        self.arm(self.options.deadlines.content)
+
+    def _content_read(self):
+        """DATA or a chunk is read to its end."""
+        reader = self._reader
+        if reader.failed is not None:
+            self._end_content([reader.failed])
+            return GO_ON
+        if isinstance(reader, ChunkReader) and not reader.last:
+            self._read = self._read_command
+            self._send(Reply(250, "2.0.0", "Chunk received"))
+            self.arm(self.options.deadlines.command)
+            return GO_ON
+        self.arm(None)                               # now it is our turn to be quick
+        self.busy = True
+        self._after = self._otherwise = self._answer_content
+        return events.DataEnd(reader.rules.octets, reader.rules.eight_bit)
+
+    def _answer_content(self, reply: Reply) -> None:
+        self._end_content([reply])
+
+    def _refuse_content(self, refusal: Unacceptable):
+        """The daemon forgets the message now; the client is told at its end, or at once when there is no telling the end."""
+        reply = refusal.reply
+        if refusal.fatal and isinstance(self._reader, DataReader):
+            for _ in range(self._replies_due):
+                self._send(reply)
+            self._read = self._read_rest
+            self.arm(self.options.deadlines.linger)
+        return events.DataFail(reply.code, reply.status, reply.text)
+
+    def _end_content(self, replies: Sequence[Reply]) -> None:
+        """RFC 2033 4.2: LMTP answers once for each recipient, and one answer stands for all when there is but one."""
+        due = self._replies_due
+        if len(replies) != due:
+            replies = [replies[0]] * due
+        for reply in replies:
+            self.out.append(reply.octets)
+        accepted = any(reply.code < 400 for reply in replies)
+        dropped = self.state == CONNECTED
+        self._reset()
+        if not dropped:
+            self.state = READY
+        self._read = self._read_command
+        self.arm(self.options.deadlines.command)
+        if accepted:
+            self._junk = 0
+        else:
+            self._count_error(replies[0])
+
+    @property
+    def _replies_due(self) -> int:
+        return self.recipients if self.options.mode == "lmtp" and self.recipients else 1
+
+    # Answering
+
+    @property
+    def _binding(self) -> bool:
+        return bool(getattr(self.tls, "server_end_point", b""))
+
+    def _decide(self, event, after: Callable[[Reply], None], otherwise: Callable[[Reply], None] | None = None):
+        self.busy = True
+        self._after = after
+        self._otherwise = otherwise or self._refuse
+        return event
+
+    def _send(self, reply: Reply) -> None:
+        self.out.append(reply.octets)
+
+    def _answer(self, reply: Reply):
+        self.out.append(reply.octets)
+        return GO_ON
+
+    def _error(self, reply: Reply):
+        self._refuse(reply)
+        return GO_ON
+
+    def _refuse(self, reply: Reply) -> None:
+        self.out.append(reply.octets)
+        if reply.code == 421:                        # RFC 5321 3.8: the server closes
+            self.closing = True
+        else:
+            self._count_error(reply)
+
+    def _count_error(self, reply: Reply) -> None:
+        if reply.code >= 500:
+            self._errors += 1
+            if self._errors >= self.options.errors > 0:
+                self._end(r.TOO_MANY_ERRORS)
+
+    def _is_junk(self) -> bool:
+        """Count a command that brings no mail; True when it was one too many."""
+        self._junk += 1
+        if self._junk > self.options.junk > 0:
+            self._end(r.TOO_MANY_COMMANDS)
+        return self.closing
+
+    def _end(self, reply: Reply) -> None:
+        """Say why, and close."""
+        self.out.append(reply.octets)
+        self.closing = True
+
+    def _hang_up(self) -> None:
+        """Close without a word: the peer would not understand any, or wants to use it."""
+        self.closing = True
+
+    def _unknown(self, verb: str):
+        if verb in commands.STRANGERS or verb.startswith("SSH-"):
+            return self._hang_up()
+        return self._error(r.UNKNOWN)
+
+    def _say_banner(self) -> None:
+        self._send(self.options.greeting())
+        self.arm(self.options.deadlines.hello)
+
+    def _reset(self) -> None:
+        """Forget the transaction (RFC 5321 4.1.1.5)."""
+        self.recipients = self._refused_recipients = 0
+        self.smtputf8 = False
+        self._reader = None
+        self._complete = False
