@@ -26,6 +26,7 @@ import msgspec
 from fancymail.mail.envelope import Envelope
 
 MAGIC = b"FMSLOT1\n"
+EMPTIED = b"FMSLOT0\n"                  # begins a reused file that was handed out and not written yet
 HEADER = struct.Struct("<8sQQQ32s")
 CONTENT_OFFSET = HEADER.size            # 64: fixed, so that local delivery is a link and a reader needs no table
 END = b"END\n"
@@ -166,6 +167,8 @@ class Slot:
             head = os.pread(descriptor, CONTENT_OFFSET, 0)
             if head[:len(MAGIC)] == MAGIC:
                 self._read_header(head, status.st_size)
+            elif head[:len(EMPTIED)] == EMPTIED:
+                raise SlotError("nothing was written into this slot")
         except BaseException:
             self.close()
             raise

@@ -1,0 +1,58 @@
+"""The port of the slot files: where they are, whether they are whole, and how they become durable.
+
+Asked by core/queue.py with a queue of the configuration and an id of the right form, never with a path from the wire.
+`sync` and `digest` block and are called in a worker thread; everything else is one or two system calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
+
+from fancymail.mail.envelope import Envelope
+
+
+class SlotUnfit(Exception):
+    """The file can't be a message: a link, cut off, or damaged; the message is the reason."""
+
+
+class Written(NamedTuple):
+    """What a slot holds that was written and closed. A bare slot has neither hash nor envelope."""
+
+    size: int                   # octets of content
+    sha256: bytes | None
+    envelope: Envelope | None
+
+
+class Spool(Protocol):
+    """The folders of the queues, of `dead` and of `corrupt`."""
+
+    def path(self, queue: str, id: str) -> str: """The file name that a client sees."""
+
+    def new_id(self, queue: str, reuse: bool) -> str:
+        """An id that was never given before. reuse: its file may be there already, an emptied one that SlotWriter writes over."""
+
+    def examine(self, queue: str, id: str) -> Written:
+        """Open and check a slot: header, lengths, envelope, END. Raises SlotUnfit, FileNotFoundError, OSError."""
+
+    def digest(self, queue: str, id: str) -> bytes:
+        """SHA-256 of the content as it is now. Raises as `examine`; in a worker thread."""
+
+    def find(self, queue: str, id: str) -> str:
+        """Where a message's file is: its queue, "dead", "corrupt", or "" when it is nowhere."""
+
+    def envelope(self, place: str, id: str) -> Envelope | None: """The envelope of a file in any folder; None when bare or unreadable."""
+
+    def move(self, id: str, place: str, target: str) -> bool: """Move a file between folders; False when it isn't there."""
+
+    def remove(self, place: str, id: str) -> None: """Remove a file, if it is there."""
+
+    def retire(self, queue: str, id: str) -> None:
+        """Remove the file of a message that ended, or keep it for reuse once a `sync` made that end durable."""
+
+    def names(self, queue: str) -> Iterator[str]: """All names in a queue's folder."""
+
+    def room(self) -> tuple[int, int]: """Free octets and free inodes of the filesystem."""
+
+    def sync(self, slots: Iterable[tuple[str, str]]) -> None:
+        """Make these slot files, their names and the index's log durable. Raises OSError; then nothing of it counts."""

@@ -1,0 +1,213 @@
+"""The slot files of the queues on disk: STATE/queues/QUEUE/ID, dead/ID and corrupt/ID.
+
+The engine behind storage/ports/spool.py, used by fm-queue only. All work is relative to descriptors of the folders, which are
+opened once: nobody can put another folder or a link in the way. One syncfs makes a whole batch of slots, their names and the
+index's log durable; when others' writes make that slow, each file is synced by itself for a while.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import errno
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from fancymail.base.crash import crash_point
+from fancymail.mail.envelope import Envelope
+
+from .ports.spool import SlotUnfit, Written
+from .slots import EMPTIED, Slot, SlotError, read_slot
+
+ASIDE = ("dead", "corrupt")
+SLOW = 0.050                # seconds of a syncfs from which others' writes are to blame
+REST = 10.0                 # seconds for which syncfs is then left alone
+SYNCFS_REPORTS = (5, 8)     # the first Linux whose syncfs tells of failed writes
+FREE = "free"               # emptied files wait here for reuse
+FREE_LIMIT = 512            # files kept
+FREE_SIZE = 64 << 10        # octets; larger files are not kept
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class DiskSpool:
+    """The folders below STATE/queues. `log` is the file of the index's log, synced where syncfs isn't used."""
+
+    def __init__(self, folder: Path | str, queues: Iterable[str], log: Path | str | None = None, *, recycle: bool = True,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.folder = os.path.abspath(folder)
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self._root = _open_folder(self.folder)
+        self._folders: dict[str, int] = {}
+        for name in (*queues, *ASIDE, FREE):
+            self.add(name)
+        self._log = os.fspath(log) if log else None
+        self._clock = clock
+        self._syncfs_from = 0.0 if _kernel() >= SYNCFS_REPORTS else float("inf")
+        self._free = list(os.listdir(self._folders[FREE]))[:FREE_LIMIT] if recycle else []
+        self._retired: list[str] = []
+        self._recycle = recycle
+
+    def add(self, queue: str) -> None:
+        """Make and open the folder of a queue."""
+        if queue not in self._folders:
+            try:
+                os.mkdir(queue, 0o700, dir_fd=self._root)
+            except FileExistsError:
+                pass
+            self._folders[queue] = _open_folder(queue, self._root)
+
+    def path(self, queue: str, id: str) -> str:
+        return f"{self.folder}/{queue}/{id}"
+
+    def new_id(self, queue: str, reuse: bool) -> str:
+        id = base64.b32encode(os.urandom(17))[:26].decode().lower()
+        if reuse and self._free:
+            self._reuse(self._free.pop(), queue, id)
+        return id
+
+    def examine(self, queue: str, id: str) -> Written:
+        with self._open(queue, id, single=True) as slot:
+            return Written(slot.content_length, slot.sha256, slot.envelope)
+
+    def digest(self, queue: str, id: str) -> bytes:
+        with self._open(queue, id) as slot:
+            try:
+                return slot.digest()
+            except SlotError as error:
+                raise SlotUnfit(str(error)) from error
+
+    def envelope(self, place: str, id: str) -> Envelope | None:
+        try:
+            with self._open(place, id) as slot:
+                return slot.envelope
+        except (OSError, SlotUnfit):
+            return None
+
+    def find(self, queue: str, id: str) -> str:
+        for place in (queue, *ASIDE):
+            try:
+                os.stat(id, dir_fd=self._folders[place], follow_symlinks=False)
+                return place
+            except FileNotFoundError:
+                continue
+        return ""
+
+    def move(self, id: str, place: str, target: str) -> bool:
+        try:
+            os.rename(id, id, src_dir_fd=self._folders[place], dst_dir_fd=self._folders[target])
+            return True
+        except FileNotFoundError:
+            return False
+
+    def remove(self, place: str, id: str) -> None:
+        try:
+            os.unlink(id, dir_fd=self._folders[place])
+        except FileNotFoundError:
+            pass
+
+    def retire(self, queue: str, id: str) -> None:
+        # ext4 makes creating a file after an unlink 10 times dearer for minutes: files go round instead. One whose content
+        # the blob store shares, or that is large, is not ours to overwrite.
+        if self._recycle and len(self._free) + len(self._retired) < FREE_LIMIT:
+            try:
+                status = os.stat(id, dir_fd=self._folders[queue], follow_symlinks=False)
+                if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode & 0o777 == 0o600:
+                    os.rename(id, id, src_dir_fd=self._folders[queue], dst_dir_fd=self._folders[FREE])
+                    self._retired.append(id)
+                    return
+            except FileNotFoundError:
+                return
+        self.remove(queue, id)
+
+    def names(self, queue: str) -> Iterator[str]:
+        with os.scandir(self._folders[queue]) as entries:
+            for entry in entries:
+                yield entry.name
+
+    def room(self) -> tuple[int, int]:
+        status = os.fstatvfs(self._root)
+        # A filesystem that makes inodes as it goes says 0 of 0.
+        return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 62
+
+    def sync(self, slots: Iterable[tuple[str, str]]) -> None:
+        retired, self._retired = self._retired, []
+        try:
+            self._sync(list(slots))
+        except OSError:
+            self._retired += retired
+            raise
+        # Only now may these be overwritten: the end of their messages is durable, so no row can point at another's content.
+        self._free += retired
+
+    def close(self) -> None:
+        """Close the folders."""
+        for descriptor in (self._root, *self._folders.values()):
+            os.close(descriptor)
+        self._folders.clear()
+
+    def _reuse(self, old: str, queue: str, id: str) -> None:
+        """Give an old file a new name, marked so that it is no slot before it is written."""
+        folder = self._folders[FREE]
+        try:
+            descriptor = os.open(old, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
+            try:
+                if os.fstat(descriptor).st_nlink == 1:
+                    os.pwrite(descriptor, EMPTIED, 0)
+                    os.rename(old, id, src_dir_fd=folder, dst_dir_fd=self._folders[queue])
+            finally:
+                os.close(descriptor)
+        except OSError:
+            pass            # the writer then creates the file
+
+    def _sync(self, slots: list[tuple[str, str]]) -> None:
+        crash_point("queue.sync")
+        began = self._clock()
+        if began >= self._syncfs_from:
+            _syncfs(self._root)
+            if self._clock() - began > SLOW:
+                self._syncfs_from = self._clock() + REST
+        else:
+            self._sync_each(slots)
+        crash_point("queue.synced")
+
+    def _sync_each(self, slots: list[tuple[str, str]]) -> None:
+        for queue, id in slots:
+            _sync_file(id, self._folders[queue])
+        for queue in {queue for queue, _ in slots}:
+            os.fsync(self._folders[queue])
+        if self._log:
+            _sync_file(self._log)
+
+    def _open(self, place: str, id: str, single: bool = False) -> Slot:
+        try:
+            return read_slot(id, directory=self._folders[place], single=single)
+        except SlotError as error:
+            raise SlotUnfit(str(error)) from error
+
+
+def _open_folder(path: str, parent: int | None = None) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+
+
+def _syncfs(descriptor: int) -> None:
+    if _libc.syncfs(descriptor):
+        number = ctypes.get_errno() or errno.EIO
+        raise OSError(number, os.strerror(number))
+
+
+def _sync_file(path: str, directory: int | None = None) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    except FileNotFoundError:
+        return              # settled meanwhile by whoever took it
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _kernel() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])
