@@ -20,6 +20,7 @@ from fancymail.ipc.security import prepare
 from fancymail.ipc.verb import OPERATOR, Caller, Verb, verbs_of
 from fancymail.ipc.wire import Wire
 
+LONGEST_TAG = 255         # octets; tags are remembered
 UNIQUE_TAG = 16           # octets from which a tag counts as unique, so that its answer may be remembered
 REMEMBERED = 4096         # answers kept
 MOST_RUNNING = 4096       # requests whose answer comes later
@@ -68,7 +69,7 @@ class Door:
         return [caller, frame.bytes]
 
     def _received(self, frames: list) -> None:
-        if len(frames) < 4 or len(frames) > MAX_FRAMES or frames[1] != DELIMITER:
+        if not 4 <= len(frames) <= MAX_FRAMES or frames[1] != DELIMITER or len(frames[2]) > LONGEST_TAG:
             self.server.counters["malformed"] += 1
             return
         self.server.dispatch(self, frames[0], frames[2], frames[3], frames[4:])
