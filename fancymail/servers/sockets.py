@@ -43,7 +43,8 @@ def bind(address: str, state: Path | None = None) -> socket.socket:
     """Bind and listen."""
     path = unix_path(address)
     if path is not None:
-        return _bind_unix((state or Path.cwd()) / path)
+        full = (state or Path.cwd()) / path
+        return _bind_unix(full.parent.resolve() / full.name)      # run/ may be a link to a shorter path
     host, port = split(address)
     family = socket.AF_INET6 if ":" in host or host == "" else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -56,6 +57,13 @@ def bind(address: str, state: Path | None = None) -> socket.socket:
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {address}") from None
+
+
+def remove_path(address: str, state: Path) -> None:
+    """Remove the file of a unix socket that nobody will listen on any more."""
+    path = unix_path(address)
+    if path is not None:
+        (state / path).unlink(missing_ok=True)
 
 
 def canonical(address: str) -> str:

@@ -1,0 +1,52 @@
+"""Who supervises a state folder: the process that holds the flock on run/supervisor.pid.
+
+Used by `fancymail up`, `down` and `status`. A pid alone proves nothing, since the kernel gives it to others later; the lock
+vanishes with its holder. The lock is inherited by a fork, so the supervisor's children close their copy.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+
+def take(path: Path) -> int | None:
+    """Return the descriptor of the taken lock, or None when somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def write(descriptor: int) -> None:
+    """Write our pid into the locked file."""
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+
+
+def holder(path: Path) -> int | None:
+    """Return the pid of the supervisor that runs here, or None."""
+    if not path.exists():
+        return None
+    descriptor = take(path)
+    if descriptor is not None:
+        os.close(descriptor)
+        return None
+    text = path.read_text().strip()
+    return int(text) if text.isdecimal() else None
+
+
+def wait_released(path: Path, seconds: float) -> bool:
+    """Wait until nobody holds the lock; False when somebody still does after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while (descriptor := take(path)) is None:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(0.05)
+    os.close(descriptor)
+    return True

@@ -1,0 +1,69 @@
+"""Run `fancymail` with stand-ins for auth, queue and pop3: real daemons with a door each, and nothing behind it.
+
+Started as a program by test_suite.py. The stand-in pop3 listens, and answers every connection with its pid.
+"""
+
+import os
+import sys
+import types
+
+from fancymail.cli.suite import main
+from fancymail.ipc.verb import Text, verb
+from fancymail.servers.daemon import Daemon
+from fancymail.servers.sockets import listening
+
+
+class FakeAuth(Daemon):
+    """Knows only what it is told."""
+
+    name = "auth"
+
+    @verb(name="domain-add")
+    def domain_add(self, name: Text) -> None:
+        """Add a domain."""
+
+    @verb(name="account-add")
+    def account_add(self, address: Text, password: Text) -> None:
+        """Add an account."""
+        self.log.info("account", address=address)
+
+
+class FakeQueue(Daemon):
+    """Dies when told to, and not when it should if told so."""
+
+    name = "queue"
+
+    @verb()
+    def die(self) -> None:
+        """End at once."""
+        os._exit(9)
+
+    @verb()
+    def hang(self) -> None:
+        """Ignore SIGTERM from now on."""
+        self.stop = lambda: None
+        self.loop.add_signal_handler(15, lambda: None)
+
+
+class FakePop3(Daemon):
+    """Answers with its pid."""
+
+    name = "pop3"
+
+    async def started(self) -> None:
+        for address in self.settings.pop3.listen_pop3 if hasattr(self.settings, "pop3") else []:
+            self.door = listening(address)
+            self.loop.add_reader(self.door, self.accept)
+
+    def accept(self) -> None:
+        peer, _ = self.door.accept()
+        peer.sendall(b"%d\n" % os.getpid())
+        peer.close()
+
+
+for fake in (FakeAuth, FakeQueue, FakePop3):
+    module = types.ModuleType(f"fancymail.servers.{fake.name}")
+    setattr(module, fake.__name__, fake)
+    sys.modules[module.__name__] = module
+
+main()
