@@ -1,0 +1,268 @@
+"""Message contents as files, each once, named by its SHA-256: ROOT/XX/HASH.
+
+A blob is a slot file (storage/slots.py): content at offset 64. Local delivery gives the slot a second name here; what comes otherwise is
+written in the same format, so every blob reads alike. Used by fm-mailbox only; other programs get a Place and read.
+It never follows a symbolic link, never changes a file that has its name, and never decides what is garbage: rows do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+
+from fancymail.mail.envelope import Envelope
+from fancymail.storage.ports.blobs import BadContent, Blob, Content, Place
+from fancymail.storage.slots import CONTENT_OFFSET, SlotError, SlotWriter, read_slot
+
+HEAD = 64 << 10                         # octets of a content that `link` hands back
+_NO_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOENT}      # another filesystem, forbidden, too many names, no /proc: copy
+
+
+class FileBlobs:
+    """The blob store of one installation (ports.blobs.BlobStore)."""
+
+    parts = 256
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self._lock = threading.Lock()
+        self._pins: dict[bytes, int] = {}
+        self._dirty: set[str] = set()           # directories with names that are not durable yet
+        self._prepare()
+
+    def link(self, content: Content) -> tuple[Blob, bytes]:
+        """Take the content of an open slot by giving its file one more name, after verifying its hash."""
+        digest, head = _digest(content)
+        if content.sha256 is not None and digest != content.sha256:
+            raise BadContent("content differs from its SHA-256")
+        blob = Blob(digest, content.content_length)
+        self._pin(digest)
+        try:
+            if content.sha256 is None or not self._name(content.fileno(), blob):
+                self._copy(content, blob)
+            self._mark(digest)
+        except BaseException:
+            self.release((digest,))
+            raise
+        return blob, head
+
+    def incoming(self) -> IncomingBlob:
+        """Begin to take a content in pieces."""
+        return IncomingBlob(self)
+
+    def sync(self) -> None:
+        """Make the names of all that came in durable. One directory's fsync commits the journal; the others then find nothing to do."""
+        with self._lock:
+            dirty, self._dirty = self._dirty, set()
+        try:
+            for directory in dirty:
+                _sync(directory)
+        except OSError:
+            with self._lock:
+                self._dirty |= dirty
+            raise
+
+    def release(self, blobs: Iterable[bytes]) -> None:
+        """Unpin, once for each link or finish."""
+        with self._lock:
+            for blob in blobs:
+                left = self._pins[blob] - 1
+                if left:
+                    self._pins[blob] = left
+                else:
+                    del self._pins[blob]
+
+    def place(self, blob: bytes, length: int) -> Place:
+        """Where a content lies."""
+        return Place(self._path(blob), CONTENT_OFFSET, length)
+
+    def read(self, blob: bytes, length: int, chunk: int = 32768) -> Iterator[bytes]:
+        """The content in chunks; raises KeyError when there is no such blob, BadContent when it is shorter than it should be."""
+        descriptor = self._open(blob)
+        return _read(descriptor, length, chunk)
+
+    def discard(self, blobs: Iterable[bytes]) -> int:
+        """Unlink those that are not pinned. Their absence need not be durable: what comes back is found again as stale."""
+        gone = 0
+        with self._lock:
+            for blob in blobs:
+                if blob not in self._pins:
+                    try:
+                        os.unlink(self._path(blob))
+                        gone += 1
+                    except FileNotFoundError:
+                        pass
+        return gone
+
+    def stale(self, part: int, before: float) -> list[bytes]:
+        """Blobs of one directory whose last change (of content or names) is older than `before`."""
+        found = []
+        with os.scandir(self.root / f"{part:02x}") as entries:
+            for entry in entries:
+                if len(entry.name) == 64 and entry.stat(follow_symlinks=False).st_ctime < before:
+                    found.append(bytes.fromhex(entry.name))
+        return found
+
+    def verify(self, blob: bytes) -> bool:
+        """Read a blob whole and compare its hash with its name."""
+        try:
+            with read_slot(self._path(blob)) as content:
+                return not content.bare and content.digest() == blob
+        except FileNotFoundError:
+            raise KeyError(blob.hex()) from None
+        except SlotError:
+            return False
+
+    def _prepare(self) -> None:
+        for directory in (self.root, self.root / "tmp", *(self.root / f"{part:02x}" for part in range(self.parts))):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for leftover in (self.root / "tmp").iterdir():      # of a process that ended while it wrote
+            leftover.unlink()
+        _sync(self.root)
+        _sync(self.root.parent)
+
+    def _path(self, blob: bytes) -> str:
+        name = blob.hex()
+        return f"{self.root}/{name[:2]}/{name}"
+
+    def _pin(self, blob: bytes) -> None:
+        with self._lock:
+            self._pins[blob] = self._pins.get(blob, 0) + 1
+
+    def _mark(self, blob: bytes) -> None:
+        """After naming, never before: a sync in between would take the mark away."""
+        with self._lock:
+            self._dirty.add(f"{self.root}/{blob[0]:02x}")
+
+    def _name(self, descriptor: int, blob: Blob) -> bool:
+        """Give an open file its name here, unless a whole blob has it already. False: it must be copied."""
+        path = self._path(blob.hash)
+        try:
+            # By descriptor: the file that was verified gets the name, whatever its path means by now. (src_dir_fd has no
+            # meaning for an absolute path; it makes Python call linkat(2), the only one that follows /proc's link.)
+            os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+        except FileExistsError:
+            return _whole(path, blob)
+        except OSError as error:
+            if error.errno in _NO_LINK:
+                return False
+            raise
+        return True
+
+    def _copy(self, content: Content, blob: Blob) -> None:
+        writer = IncomingBlob(self)
+        try:
+            for chunk in content.chunks():
+                writer.write(chunk)
+            if writer.keep().hash != blob.hash:
+                raise BadContent("content changed while it was read")
+        finally:
+            writer.abort()
+
+    def _open(self, blob: bytes) -> int:
+        try:
+            return os.open(self._path(blob), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise KeyError(blob.hex()) from None
+
+
+class IncomingBlob:
+    """A content on its way in: written beside the blobs, then named."""
+
+    def __init__(self, store: FileBlobs) -> None:
+        self._store = store
+        self._path = f"{store.root}/tmp/{secrets.token_hex(16)}"
+        self._writer: SlotWriter | None = SlotWriter(self._path)
+
+    def write(self, data: bytes) -> None:
+        """The next octets."""
+        self._writer.write(data)
+
+    def finish(self) -> Blob:
+        """All is there: sync the file, name it and pin it."""
+        blob = self._kept_as()
+        self._store._pin(blob.hash)
+        try:
+            self._settle(blob)
+        except BaseException:
+            self._store.release((blob.hash,))
+            raise
+        return blob
+
+    def keep(self) -> Blob:
+        """As finish, for a blob that is pinned already."""
+        blob = self._kept_as()
+        self._settle(blob)
+        return blob
+
+    def abort(self) -> None:
+        """Forget it; harmless after finish."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        try:
+            os.unlink(self._path)
+        except FileNotFoundError:
+            pass
+
+    def _kept_as(self) -> Blob:
+        info = self._writer.finish(Envelope(id="", sender=""))
+        self._writer = None
+        return Blob(info.sha256, info.content_length)
+
+    def _settle(self, blob: Blob) -> None:
+        path = self._store._path(blob.hash)
+        if _whole(path, blob):
+            os.unlink(self._path)
+        else:
+            _sync(self._path)
+            os.rename(self._path, path)
+        self._store._mark(blob.hash)
+
+
+def _digest(content: Content) -> tuple[bytes, bytes]:
+    """SHA-256 of all octets, and the first of them."""
+    running, head = sha256(), b""
+    try:
+        for chunk in content.chunks():
+            head = head or chunk[:HEAD]
+            running.update(chunk)
+    except SlotError as error:
+        raise BadContent(str(error)) from None
+    return running.digest(), head
+
+
+def _whole(path: str, blob: Blob) -> bool:
+    """Whether the file has the length of a blob: a power cut may have left less under the name."""
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size > CONTENT_OFFSET + blob.length
+
+
+def _read(descriptor: int, length: int, chunk: int) -> Iterator[bytes]:
+    try:
+        offset, end = CONTENT_OFFSET, CONTENT_OFFSET + length
+        while offset < end:
+            data = os.pread(descriptor, min(chunk, end - offset), offset)
+            if not data:
+                raise BadContent(f"blob ends {end - offset} octets too early")
+            offset += len(data)
+            yield data
+    finally:
+        os.close(descriptor)
+
+
+def _sync(path: Path | str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,189 @@
+"""The port of mailbox state: what core may ask, and the values it gets. One suite (tests/contracts/test_mailboxes.py) holds all engines to it.
+
+Asked by core/mailboxes.py only, inside the one process that writes. All calls are synchronous and short; what happens between entering and
+leaving `transaction()` becomes durable together or not at all. UIDs, UIDVALIDITY and modseq never go back, whatever is deleted.
+It never holds content: a message names its blob by hash (ports/blobs.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Protocol
+
+from fancymail.mail.uidset import Ranges
+
+
+class MailboxError(Exception):
+    """The store refuses; nothing was changed."""
+
+
+class NoSuchMailbox(MailboxError):
+    """The account has no mailbox of that name, or it went meanwhile."""
+
+
+class MailboxExists(MailboxError):
+    """A mailbox of that name is there already."""
+
+
+class TooManyKeywords(MailboxError):
+    """A mailbox holds 56 keywords at most."""
+
+
+class Mailbox(NamedTuple):
+    """One mailbox with its counters (kept in the same transaction as what they count)."""
+
+    id: int
+    name: str
+    uidvalidity: int
+    uidnext: int
+    highestmodseq: int
+    vanish_floor: int           # below this modseq, what vanished is no longer known
+    special_use: str
+    subscribed: int
+    objectid: str               # MAILBOXID, RFC 8474 4
+    messages: int
+    unseen: int
+    deleted: int
+    octets: int
+    recent_floor: int           # UIDs from here on were told to no session as \Recent
+    created: int
+
+
+class State(NamedTuple):
+    """What changes about one message in one mailbox."""
+
+    uid: int
+    flags: int
+    modseq: int
+
+
+class Message(NamedTuple):
+    """One message in one mailbox. Its octets are `prefix` and then `length` octets of the blob."""
+
+    uid: int
+    flags: int
+    modseq: int
+    blob: bytes                 # SHA-256 of the content, 32 octets
+    length: int                 # octets of the content
+    prefix: bytes               # Return-Path and Delivered-To of this copy: blobs are shared, these lines are not
+    internaldate: int
+    savedate: int
+    emailid: str                # RFC 8474 5
+    threadid: str
+
+    @property
+    def size(self) -> int:
+        """RFC822.SIZE: what a client gets, in octets."""
+        return len(self.prefix) + self.length
+
+
+class Delivery(NamedTuple):
+    """One message for one mailbox of an account, with all that is to be kept of it."""
+
+    mailbox: str                # name; it must exist
+    queue_id: str               # with `recipient`: what is delivered once and never twice; "" asks for no such check
+    recipient: int
+    blob: bytes
+    length: int
+    prefix: bytes
+    internaldate: int
+    references: Sequence[int] = ()      # hashes of its own message id and of those it answers, for threading
+    flags: int = 0
+
+
+class Delivered(NamedTuple):
+    """Where a delivery went. `duplicate`: it had been there before, nothing was added."""
+
+    mailbox: str
+    uid: int
+    uidvalidity: int
+    duplicate: bool
+
+
+class Change(NamedTuple):
+    """One record of the change log: what one command did to a mailbox."""
+
+    modseq: int
+    kind: str                   # "add", "flags" or "vanish"
+    uids: Ranges
+    add: int = 0                # of "flags": bits set and bits cleared
+    remove: int = 0
+
+
+class Usage(NamedTuple):
+    """What an account holds."""
+
+    mailboxes: int
+    messages: int
+    octets: int
+
+
+class Keep(NamedTuple):
+    """How long what is gone is kept, in seconds, and how much of the change log."""
+
+    expunged: int = 7 * 86400
+    delivered: int = 12 * 86400
+    blobs: int = 86400
+    changes: int = 1000         # records of each mailbox
+
+
+class AccountMailboxes(Protocol):
+    """The mailboxes of one account. Mailboxes are named by their normal names (mail.mailbox.normal_name)."""
+
+    name: str
+
+    def transaction(self) -> AbstractContextManager: """All or nothing; nests (an inner failure undoes the inner part only)."""
+    def mailboxes(self) -> list[Mailbox]: """All, by name."""
+    def mailbox(self, name: str) -> Mailbox | None: """One, or None."""
+    def create(self, name: str, now: int, special_use: str = "", subscribed: bool = True) -> Mailbox: """Make one; raises MailboxExists."""
+    def rename(self, name: str, to: str) -> None: """With all below it; raises NoSuchMailbox, MailboxExists."""
+    def remove(self, name: str, now: int) -> None: """With its messages, not with what is below it; raises NoSuchMailbox."""
+    def subscribe(self, name: str, subscribed: bool) -> None: """Raises NoSuchMailbox."""
+
+    def keywords(self, name: str) -> dict[str, int]: """Keyword -> its bit, in this mailbox."""
+    def keyword(self, name: str, keyword: str) -> int: """The bit of a keyword, made when new; raises TooManyKeywords."""
+
+    def deliver(self, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
+        """Add messages; one modseq per mailbox and call; raises NoSuchMailbox."""
+
+    def sizes(self, name: str) -> list[tuple[int, int]]: """(UID, size in octets) of every message, by UID."""
+    def states(self, name: str, modseq: int = 0) -> list[State]: """Of every message changed after `modseq`, by UID."""
+    def message(self, name: str, uid: int) -> Message | None: """One, or None."""
+    def messages(self, name: str, uids: Ranges) -> list[Message]: """Those that exist, by UID."""
+    def kept(self, name: str, uids: Ranges) -> list[Message]: """Expunged ones that are still kept, by UID."""
+
+    def set_flags(self, name: str, uids: Ranges, add: int, remove: int) -> list[State]: """First clear, then set bits. The messages changed."""
+
+    def copy(self, name: str, uids: Ranges, to: str, now: int) -> list[tuple[int, int]]:
+        """With flags and keywords; (UID, new UID) of each."""
+
+    def expunge(self, name: str, uids: Ranges, now: int) -> list[int]:
+        """Take messages away, keeping a tombstone of each; the UIDs that went."""
+
+    def undelete(self, name: str, since: int, now: int) -> list[tuple[int, int]]:
+        """Bring back what was expunged since, under new UIDs: (old, new)."""
+
+    def claim_recent(self, name: str) -> tuple[int, int]:
+        """The UIDs (first, before) that no session was told yet; nobody gets them again."""
+
+    def vanished(self, name: str, modseq: int) -> Ranges | None: """UIDs expunged after `modseq`; None when that is too long ago to know."""
+    def changes(self, name: str, modseq: int) -> list[Change]: """The log after `modseq`, oldest first."""
+    def usage(self) -> Usage: """What the account holds, from the counters."""
+    def forget(self, now: int) -> None: """Remove all the mail of the account; nothing can be undeleted."""
+
+
+class MailboxStore(Protocol):
+    """All accounts of one installation."""
+
+    def account(self, name: str) -> AccountMailboxes: """The mailboxes of an account; cheap, asks nothing."""
+    def accounts(self) -> list[str]: """Those that have mailboxes, by name."""
+    def transaction(self) -> AbstractContextManager: """Over all accounts: what happens inside is committed together at the end."""
+
+    def purge(self, now: int, keep: Keep) -> list[bytes]:
+        """Let go of what is older than `keep` says.
+
+        Returns the blobs whose last reference went longer than `keep.blobs` ago and that nothing names now: unlink them at once."""
+
+    def referenced(self, blobs: Iterable[bytes]) -> set[bytes]: """Those of the blobs that some message still names."""
+    def close(self) -> None: """Everything committed is on disk already; let go of the files."""

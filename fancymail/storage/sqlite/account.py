@@ -1,0 +1,296 @@
+"""The mailboxes of one account in SQLite (ports.mailboxes.AccountMailboxes): a light object made per use, bound to a shard and a name.
+
+Made by storage/sqlite/mailboxes.py. Every method is a few statements on indexed rows, inside one (possibly nested) transaction; the counters
+of a mailbox change in the same transaction as what they count. It never reads content and never asks for the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+
+from fancymail.mail import uidset
+from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
+from fancymail.mail.uidset import Ranges
+from fancymail.storage.ports.mailboxes import (
+    Change, Delivered, Delivery, Mailbox, MailboxExists, Message, NoSuchMailbox, State, TooManyKeywords, Usage)
+from fancymail.storage.sqlite.delivery import deliver
+from fancymail.storage.sqlite.shard import Shard
+
+MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
+MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, emailid, threadid"
+BURIED = MESSAGE.replace("modseq", "0")
+
+
+class SqliteAccount:
+    """One account's mailboxes."""
+
+    __slots__ = ("shard", "name")
+
+    def __init__(self, shard: Shard, name: str) -> None:
+        self.shard, self.name = shard, name
+
+    def transaction(self) -> Shard:
+        """All or nothing; nests."""
+        return self.shard
+
+    # Mailboxes
+
+    def mailboxes(self) -> list[Mailbox]:
+        """All, by name."""
+        sql = f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = ? ORDER BY mailbox.name"
+        return [Mailbox(*row) for row in self.shard.execute(sql, (self.name,))]
+
+    def mailbox(self, name: str) -> Mailbox | None:
+        """One, or None."""
+        row = self.shard.one(f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account "
+                             "WHERE account.name = ? AND mailbox.name = ?", (self.name, name))
+        return None if row is None else Mailbox(*row)
+
+    def create(self, name: str, now: int, special_use: str = "", subscribed: bool = True) -> Mailbox:
+        """Make a mailbox; its UIDVALIDITY is above all that this account ever had."""
+        with self.shard as shard:
+            shard.execute("INSERT INTO account(name) VALUES (?) ON CONFLICT DO NOTHING", (self.name,))
+            if self.mailbox(name) is not None:
+                raise MailboxExists(name)
+            account, validity = shard.one("UPDATE account SET uidvalidity = max(uidvalidity + 1, ?) WHERE name = ? RETURNING id, uidvalidity",
+                                          (now, self.name))
+            shard.execute("INSERT INTO mailbox(account, name, uidvalidity, special_use, subscribed, objectid, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                          (account, name, validity, special_use, int(subscribed), object_id(self.name, validity), now))
+            return self._find(name)
+
+    def rename(self, name: str, to: str) -> None:
+        """Rename a mailbox and all below it. Ids, UIDs and UIDVALIDITY stay: sessions go on."""
+        with self.shard as shard:
+            self._find(name)
+            below = name + DELIMITER
+            moving = {box.name: box.id for box in self.mailboxes() if box.name == name or box.name.startswith(below)}
+            there = {box.name for box in self.mailboxes()} - moving.keys()
+            for old, number in moving.items():
+                new = to + old[len(name):]
+                if new in there or to == name:
+                    raise MailboxExists(new)
+            # By way of a name that nothing has, since "a" may become "a/b" while "a/b" becomes "a/b/b".
+            for number in moving.values():
+                shard.execute("UPDATE mailbox SET name = ? WHERE id = ?", (f"\0{number}", number))
+            for old, number in moving.items():
+                shard.execute("UPDATE mailbox SET name = ? WHERE id = ?", (to + old[len(name):], number))
+
+    def remove(self, name: str, now: int) -> None:
+        """Remove a mailbox; its messages stay kept as long as expunged ones do, for sessions that still see them."""
+        with self.shard as shard:
+            box = self._find(name)
+            shard.execute("INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE mailbox = ?", (now, box.id))
+            for table in ("state", "vanished", "keyword", "change"):
+                shard.execute(f"DELETE FROM {table} WHERE mailbox = ?", (box.id,))
+            shard.execute("DELETE FROM mailbox WHERE id = ?", (box.id,))
+
+    def subscribe(self, name: str, subscribed: bool) -> None:
+        """Set or clear the subscription."""
+        with self.shard as shard:
+            shard.execute("UPDATE mailbox SET subscribed = ? WHERE id = ?", (int(subscribed), self._find(name).id))
+
+    def keywords(self, name: str) -> dict[str, int]:
+        """Keyword -> its bit."""
+        return dict(self.shard.execute("SELECT name, 1 << bit FROM keyword WHERE mailbox = ? ORDER BY bit", (self._find(name).id,)))
+
+    def keyword(self, name: str, keyword: str) -> int:
+        """The bit of a keyword, made when new. RFC 9051 2.3.2: keywords have no case."""
+        with self.shard as shard:
+            box = self._find(name)
+            known = {text.lower(): bit for text, bit in shard.execute("SELECT name, bit FROM keyword WHERE mailbox = ?", (box.id,))}
+            bit = known.get(keyword.lower())
+            if bit is None:
+                bit = FIRST_KEYWORD_BIT + len(known)
+                if len(known) >= KEYWORDS:
+                    raise TooManyKeywords(f"{name} has {KEYWORDS} keywords already")
+                shard.execute("INSERT INTO keyword VALUES (?, ?, ?)", (box.id, keyword, bit))
+            return 1 << bit
+
+    # Messages
+
+    def deliver(self, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
+        """Add messages; see storage/sqlite/delivery.py."""
+        with self.shard:
+            return deliver(self, deliveries, now)
+
+    def sizes(self, name: str) -> list[tuple[int, int]]:
+        """(UID, size) of every message."""
+        return self.shard.execute(f"SELECT uid, {SIZE} FROM state JOIN msg USING (mid) WHERE mailbox = ? ORDER BY uid",
+                                  (self._find(name).id,)).fetchall()
+
+    def states(self, name: str, modseq: int = 0) -> list[State]:
+        """Of every message changed after `modseq`."""
+        rows = self.shard.execute("SELECT uid, flags, modseq FROM state WHERE mailbox = ? AND modseq > ? ORDER BY uid", (self._find(name).id, modseq))
+        return list(map(State._make, rows))
+
+    def message(self, name: str, uid: int) -> Message | None:
+        """One, or None."""
+        return next(iter(self.messages(name, [(uid, uid)])), None)
+
+    def messages(self, name: str, uids: Ranges) -> list[Message]:
+        """Those that exist."""
+        sql = f"SELECT {MESSAGE} FROM state JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
+        return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
+
+    def kept(self, name: str, uids: Ranges) -> list[Message]:
+        """Expunged ones that are still kept."""
+        sql = f"SELECT {BURIED} FROM tomb JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
+        return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
+
+    def set_flags(self, name: str, uids: Ranges, add: int, remove: int) -> list[State]:
+        """First clear, then set bits; a message that has them so already keeps its modseq (RFC 7162 3.1)."""
+        changed = []
+        with self.shard as shard:
+            box = self._find(name)
+            modseq, unseen, deleted = box.highestmodseq + 1, 0, 0
+            where = "WHERE mailbox = ? AND uid BETWEEN ? AND ? AND ((flags & ~?) | ?) <> flags"
+            for first, last in uids:
+                range_ = (box.id, first, last, remove, add)
+                _, was_unseen, was_deleted = shard.one(f"SELECT {COUNTS} FROM state {where}", range_)
+                rows = shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? {where} RETURNING uid, flags, modseq",
+                                     (remove, add, modseq, *range_)).fetchall()
+                changed += map(State._make, rows)
+                unseen += sum(not row[1] & SEEN for row in rows) - was_unseen
+                deleted += sum(bool(row[1] & DELETED) for row in rows) - was_deleted
+            if changed:
+                changed.sort()
+                self._changed(box, Change(modseq, "flags", uidset.ranges(state.uid for state in changed), add, remove), 0, unseen, deleted, 0)
+        return changed
+
+    def copy(self, name: str, uids: Ranges, to: str, now: int) -> list[tuple[int, int]]:
+        """Copy messages: new UIDs, the same `msg` rows. What is there twice keeps its email id and its thread."""
+        with self.shard as shard:
+            box, target = self._find(name), self._find(to)
+            sql = f"SELECT uid, flags, mid, {SIZE} FROM state JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
+            rows = list(self._rows(sql, box.id, uids))
+            if not rows:
+                return []
+            bits = self._translation(name, to)
+            modseq, uid = target.highestmodseq + 1, target.uidnext
+            added = [(target.id, uid + place, translate(flags, bits), modseq, mid, now) for place, (_, flags, mid, _) in enumerate(rows)]
+            shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", added)
+            self.added(target, [row[2] for row in added], sum(row[3] for row in rows))
+            return [(row[0], uid + place) for place, row in enumerate(rows)]
+
+    def expunge(self, name: str, uids: Ranges, now: int) -> list[int]:
+        """Take messages away: a tombstone keeps each for a while, a range of vanished UIDs is kept longer."""
+        with self.shard as shard:
+            box = self._find(name)
+            gone = [uid for (uid,) in self._rows(f"SELECT uid FROM state WHERE {RANGE} ORDER BY uid", box.id, uids)]
+            if not gone:
+                return []
+            modseq, vanished = box.highestmodseq + 1, uidset.ranges(gone)
+            totals = [0, 0, 0, 0]
+            for first, last in vanished:
+                range_ = (box.id, first, last)
+                counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {RANGE}", range_)
+                totals = [total - count for total, count in zip(totals, counts)]
+                shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE {RANGE}", (now, *range_))
+                shard.execute(f"DELETE FROM state WHERE {RANGE}", range_)
+                shard.execute("INSERT INTO vanished VALUES (?, ?, ?, ?)", (box.id, modseq, first, last))
+            self._changed(box, Change(modseq, "vanish", vanished), *totals)
+            return gone
+
+    def undelete(self, name: str, since: int, now: int) -> list[tuple[int, int]]:
+        """Bring back what was expunged since: under new UIDs, since a UID is never used again. It comes back without \\Deleted."""
+        with self.shard as shard:
+            box = self._find(name)
+            rows = shard.execute("DELETE FROM tomb WHERE mailbox = ? AND expunged >= ? RETURNING uid, flags, mid", (box.id, since)).fetchall()
+            if not rows:
+                return []
+            rows.sort()
+            modseq, uid = box.highestmodseq + 1, box.uidnext
+            back = [(box.id, uid + place, flags & ~DELETED, modseq, mid, now) for place, (_, flags, mid) in enumerate(rows)]
+            shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", back)
+            (octets,) = shard.one(f"SELECT sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {RANGE}", (box.id, uid, uidset.LARGEST))
+            self.added(box, [row[2] for row in back], octets)
+            return [(row[0], uid + place) for place, row in enumerate(rows)]
+
+    def claim_recent(self, name: str) -> tuple[int, int]:
+        """The UIDs (first, before) that no session was told yet (RFC 3501 2.3.2: \\Recent is told to one session)."""
+        with self.shard as shard:
+            box = self._find(name)
+            if box.recent_floor < box.uidnext:
+                shard.execute("UPDATE mailbox SET recent_floor = ? WHERE id = ?", (box.uidnext, box.id))
+            return box.recent_floor, box.uidnext
+
+    # History and sums
+
+    def vanished(self, name: str, modseq: int) -> Ranges | None:
+        """UIDs expunged after `modseq`; None when that is too long ago to know."""
+        box = self._find(name)
+        if modseq < box.vanish_floor:
+            return None
+        return uidset.merge(self.shard.execute("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (box.id, modseq)))
+
+    def changes(self, name: str, modseq: int) -> list[Change]:
+        """The log after `modseq`."""
+        rows = self.shard.execute("SELECT modseq, kind, uids, added, removed FROM change WHERE mailbox = ? AND modseq > ? ORDER BY modseq",
+                                  (self._find(name).id, modseq))
+        return [Change(number, kind, uidset.parse(uids), added, removed) for number, kind, uids, added, removed in rows]
+
+    def usage(self) -> Usage:
+        """What the account holds."""
+        return Usage(*self.shard.one("SELECT count(*), ifnull(sum(messages), 0), ifnull(sum(octets), 0) FROM mailbox "
+                                     "JOIN account ON account.id = mailbox.account WHERE account.name = ?", (self.name,)))
+
+    def forget(self, now: int) -> None:
+        """Remove the account's mail. Its row stays: should the account come back, its UIDVALIDITY goes on from there."""
+        with self.shard as shard:
+            row = shard.one("SELECT id FROM account WHERE name = ?", (self.name,))
+            if row is None:
+                return
+            for box in self.mailboxes():
+                self.remove(box.name, now)
+            shard.execute("DELETE FROM tomb WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
+            shard.execute("INSERT INTO garbage SELECT DISTINCT blob, ? FROM msg WHERE account = ? "
+                          "ON CONFLICT DO UPDATE SET since = excluded.since", (now, *row))
+            for table in ("msg", "reference", "delivered"):
+                shard.execute(f"DELETE FROM {table} WHERE account = ?", row)
+
+    # For this module and storage/sqlite/delivery.py
+
+    def added(self, box: Mailbox, flags: list[int], octets: int) -> None:
+        """Account for messages that took the UIDs from box.uidnext on, all under one modseq."""
+        count, modseq = len(flags), box.highestmodseq + 1
+        self.shard.execute("UPDATE mailbox SET uidnext = uidnext + ? WHERE id = ?", (count, box.id))
+        self._changed(box, Change(modseq, "add", [(box.uidnext, box.uidnext + count - 1)]),
+                      count, sum(not bits & SEEN for bits in flags), sum(bool(bits & DELETED) for bits in flags), octets)
+
+    def _changed(self, box: Mailbox, change: Change, messages: int, unseen: int, deleted: int, octets: int) -> None:
+        self.shard.execute("UPDATE mailbox SET highestmodseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, "
+                           "octets = octets + ? WHERE id = ?", (change.modseq, messages, unseen, deleted, octets, box.id))
+        self.shard.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
+                           (box.id, change.modseq, change.kind, uidset.text(change.uids), change.add, change.remove))
+
+    def _find(self, name: str) -> Mailbox:
+        box = self.mailbox(name)
+        if box is None:
+            raise NoSuchMailbox(name)
+        return box
+
+    def _rows(self, sql: str, mailbox: int, uids: Ranges) -> Iterator[tuple]:
+        for first, last in uids:
+            yield from self.shard.execute(sql, (mailbox, first, last))
+
+    def _translation(self, name: str, to: str) -> dict[int, int]:
+        """Bit here -> bit there, of every keyword: the same word may have another bit in another mailbox."""
+        return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items()}
+
+
+COUNTS = f"count(*), ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0)"
+SIZE = "length + octet_length(prefix)"
+RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"
+
+
+def object_id(account: str, uidvalidity: int) -> str:
+    """MAILBOXID: since an account gives no UIDVALIDITY twice, both name a mailbox for ever (RFC 8474 4.1)."""
+    return "F" + sha256(f"{account}\0{uidvalidity}".encode()).hexdigest()[:24]
+
+
+def translate(flags: int, bits: dict[int, int]) -> int:
+    """Flags with their keyword bits exchanged. No table: they stay as they are."""
+    if not bits or flags <= SYSTEM_BITS:
+        return flags
+    return flags & SYSTEM_BITS | sum(there for here, there in bits.items() if flags & here)

@@ -1,0 +1,99 @@
+"""Mailbox state in SQLite: the accounts divided over shard files, each written by this process alone (ports.mailboxes.MailboxStore).
+
+Opened by fm-mailbox. WAL and synchronous FULL: when a transaction ends, it is on the disk. Many messages in one transaction cost one fsync.
+Messages' octets are not here but in storage/blobs.py; rows name them and alone decide which of them live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from hashlib import blake2b
+from pathlib import Path
+
+from fancymail.storage.ports.mailboxes import Keep
+from fancymail.storage.sqlite.account import SqliteAccount
+from fancymail.storage.sqlite.database import open_database
+from fancymail.storage.sqlite.mailboxes_schema import STEPS
+from fancymail.storage.sqlite.shard import Shard
+
+VANISHED_KEPT = 10_000          # ranges of expunged UIDs remembered per mailbox; a client that asks for older ones reads the mailbox anew
+UNUSED = """NOT EXISTS (SELECT 1 FROM state WHERE state.mid = msg.mid) AND NOT EXISTS (SELECT 1 FROM tomb WHERE tomb.mid = msg.mid)"""
+
+
+class SqliteMailboxes:
+    """All accounts, in `directory`/shard-N.db."""
+
+    def __init__(self, directory: Path | str, shards: int = 1, cache: int = 16 << 20, synchronous: str = "FULL") -> None:
+        directory = Path(directory)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.shards = []
+        for number in range(shards):
+            path = directory / f"shard-{number}.db"
+            self.shards.append(Shard(open_database(path, STEPS, cache=cache // shards, synchronous=synchronous), path, number, shards))
+
+    def account(self, name: str) -> SqliteAccount:
+        """The mailboxes of an account."""
+        if len(self.shards) == 1:
+            return SqliteAccount(self.shards[0], name)
+        place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
+        return SqliteAccount(self.shards[place % len(self.shards)], name)
+
+    def accounts(self) -> list[str]:
+        """Those that have mailboxes."""
+        sql = "SELECT name FROM account WHERE EXISTS (SELECT 1 FROM mailbox WHERE mailbox.account = account.id)"
+        return sorted(name for shard in self.shards for (name,) in shard.execute(sql))
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Over all accounts. A crash between the commits of two shards splits it: whatever spans accounts must bear repetition."""
+        with ExitStack() as stack:
+            for shard in self.shards:
+                stack.enter_context(shard)
+            yield
+
+    def purge(self, now: int, keep: Keep) -> list[bytes]:
+        """Let go of what is older than `keep` says; see the port."""
+        due = []
+        for shard in self.shards:
+            with shard:
+                self._drop_tombs(shard, now, now - keep.expunged)
+                shard.execute("DELETE FROM delivered WHERE at < ?", (now - keep.delivered,))
+                _trim_changes(shard, keep.changes)
+                _trim_vanished(shard)
+                due += [blob for (blob,) in shard.execute("DELETE FROM garbage WHERE since <= ? RETURNING blob", (now - keep.blobs,))]
+        named = self.referenced(due)
+        return [blob for blob in dict.fromkeys(due) if blob not in named]
+
+    def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
+        """Those that some message names."""
+        return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM msg WHERE blob = ?", (blob,))}
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for shard in self.shards:
+            shard.close()
+
+    @staticmethod
+    def _drop_tombs(shard: Shard, now: int, before: int) -> None:
+        mids = [mid for (mid,) in shard.execute("DELETE FROM tomb WHERE expunged < ? RETURNING mid", (before,))]
+        drop_unused(shard, now, mids)
+
+
+def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
+    """Delete those messages that are in no mailbox and no tomb any more; their blobs may be garbage from now on."""
+    for mid in mids:
+        for (blob,) in shard.execute(f"DELETE FROM msg WHERE mid = ? AND {UNUSED} RETURNING blob", (mid,)):
+            shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
+
+
+def _trim_changes(shard: Shard, keep: int) -> None:
+    shard.execute("DELETE FROM change WHERE modseq <= (SELECT highestmodseq FROM mailbox WHERE mailbox.id = change.mailbox) - ?", (keep,))
+
+
+def _trim_vanished(shard: Shard) -> None:
+    crowded = list(shard.execute("SELECT mailbox FROM vanished GROUP BY mailbox HAVING count(*) > ?", (VANISHED_KEPT,)))
+    for (mailbox,) in crowded:
+        (floor,) = shard.one("SELECT modseq FROM vanished WHERE mailbox = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?", (mailbox, VANISHED_KEPT))
+        shard.execute("DELETE FROM vanished WHERE mailbox = ? AND modseq <= ?", (mailbox, floor))
+        shard.execute("UPDATE mailbox SET vanish_floor = max(vanish_floor, ?) WHERE id = ?", (floor, mailbox))

@@ -1,0 +1,103 @@
+"""The tables of a shard of mailbox state, as migration steps (storage/sqlite/database.py). Their text never changes once released.
+
+Narrow `state` (what changes) apart from `msg` (what never does): marking a mailbox read rewrites few pages. Rows of `msg` are shared by copies
+and by tombstones, and counted by these rows alone. All belongs to an account, so accounts can move between shards and engines.
+"""
+
+from __future__ import annotations
+
+from fancymail.storage.sqlite.database import Step
+
+STEPS = (
+    Step("shard", """
+        CREATE TABLE shard(number INTEGER NOT NULL, count INTEGER NOT NULL) STRICT;
+    """),
+    Step("mailboxes", """
+        CREATE TABLE account(
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            name TEXT NOT NULL UNIQUE,
+            uidvalidity INTEGER NOT NULL DEFAULT 0          -- the last one given; survives the mailboxes that had it
+        ) STRICT;
+
+        CREATE TABLE mailbox(
+            id INTEGER PRIMARY KEY AUTOINCREMENT,           -- never used again: sessions are bound to it
+            account INTEGER NOT NULL REFERENCES account(id),
+            name TEXT NOT NULL,
+            uidvalidity INTEGER NOT NULL,
+            uidnext INTEGER NOT NULL DEFAULT 1,
+            highestmodseq INTEGER NOT NULL DEFAULT 1,
+            vanish_floor INTEGER NOT NULL DEFAULT 0,
+            special_use TEXT NOT NULL DEFAULT '',
+            subscribed INTEGER NOT NULL DEFAULT 1,
+            objectid TEXT NOT NULL,
+            messages INTEGER NOT NULL DEFAULT 0,
+            unseen INTEGER NOT NULL DEFAULT 0,
+            deleted INTEGER NOT NULL DEFAULT 0,
+            octets INTEGER NOT NULL DEFAULT 0,
+            recent_floor INTEGER NOT NULL DEFAULT 1,
+            created INTEGER NOT NULL,
+            UNIQUE(account, name)
+        ) STRICT;
+
+        CREATE TABLE keyword(
+            mailbox INTEGER NOT NULL, name TEXT NOT NULL, bit INTEGER NOT NULL,
+            PRIMARY KEY(mailbox, name)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE state(
+            mailbox INTEGER NOT NULL, uid INTEGER NOT NULL,
+            flags INTEGER NOT NULL,                         -- bits of mail/mailbox.py, keywords from bit 5
+            modseq INTEGER NOT NULL,                        -- no index: a scan of this table is faster than keeping one
+            mid INTEGER NOT NULL,
+            savedate INTEGER NOT NULL,
+            PRIMARY KEY(mailbox, uid)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX state_mid ON state(mid);
+
+        CREATE TABLE vanished(
+            mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL,
+            PRIMARY KEY(mailbox, modseq, first)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE tomb(
+            mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, flags INTEGER NOT NULL, mid INTEGER NOT NULL, savedate INTEGER NOT NULL,
+            expunged INTEGER NOT NULL,
+            PRIMARY KEY(mailbox, uid)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX tomb_mid ON tomb(mid);
+        CREATE INDEX tomb_expunged ON tomb(expunged);
+
+        CREATE TABLE msg(
+            mid INTEGER PRIMARY KEY,
+            account INTEGER NOT NULL,
+            blob BLOB NOT NULL,
+            length INTEGER NOT NULL,                        -- of the content; with the prefix it is RFC822.SIZE
+            prefix BLOB NOT NULL,
+            internaldate INTEGER NOT NULL,
+            emailid TEXT NOT NULL,
+            threadid TEXT NOT NULL
+        ) STRICT;
+        CREATE INDEX msg_blob ON msg(blob);
+
+        CREATE TABLE reference(
+            account INTEGER NOT NULL, hash INTEGER NOT NULL, threadid TEXT NOT NULL,
+            PRIMARY KEY(account, hash)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE delivered(
+            queue_id TEXT NOT NULL, recipient INTEGER NOT NULL, account INTEGER NOT NULL,
+            mailbox TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uid INTEGER NOT NULL, at INTEGER NOT NULL,
+            PRIMARY KEY(queue_id, recipient)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE change(
+            mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL,
+            kind TEXT NOT NULL, uids TEXT NOT NULL, added INTEGER NOT NULL, removed INTEGER NOT NULL,
+            PRIMARY KEY(mailbox, modseq)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE garbage(
+            blob BLOB PRIMARY KEY, since INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID;
+    """),
+)

@@ -1,0 +1,72 @@
+"""One shard of mailbox state: a connection whose transactions nest, so that the work of a whole loop turn shares one commit.
+
+Made by storage/sqlite/mailboxes.py. The outermost transaction is BEGIN IMMEDIATE ... COMMIT (one fsync), inner ones are savepoints: a verb
+that fails undoes itself and nobody else. It knows no table but `shard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import apsw
+
+from fancymail.storage.sqlite.database import DatabaseError
+
+
+class Shard:
+    """A database of one share of the accounts. `with shard:` is a transaction."""
+
+    def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int) -> None:
+        self.connection, self.path = connection, path
+        self.execute = connection.execute
+        self.depth = 0
+        self._claim(number, count)
+
+    def one(self, sql: str, bindings: Sequence = ()) -> tuple | None:
+        """The first row, or None."""
+        return self.execute(sql, bindings).fetchone()
+
+    def __enter__(self) -> Shard:
+        if self.depth == 0:
+            self.execute("BEGIN IMMEDIATE")
+        elif not self.connection.in_transaction:
+            # A full disk or an I/O error has rolled all back by itself: nothing more may slip in by autocommit.
+            raise apsw.AbortError("the transaction was rolled back by an earlier error")
+        else:
+            self.execute(f"SAVEPOINT level{self.depth}")
+        self.depth += 1
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self._end(kind is None)
+        elif not self.connection.in_transaction:
+            if kind is None:
+                raise apsw.AbortError("the transaction was rolled back by an earlier error")
+        elif kind is None:
+            self.execute(f"RELEASE level{self.depth}")
+        else:
+            self.execute(f"ROLLBACK TO level{self.depth}")
+            self.execute(f"RELEASE level{self.depth}")
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def _end(self, good: bool) -> None:
+        try:
+            if good:
+                self.execute("COMMIT")
+        finally:
+            if self.connection.in_transaction:
+                self.execute("ROLLBACK")
+
+    def _claim(self, number: int, count: int) -> None:
+        """An account's shard follows from the number of shards: a wrong number would hide mail."""
+        row = self.one("SELECT number, count FROM shard")
+        if row is None:
+            self.execute("INSERT INTO shard VALUES (?, ?)", (number, count))
+        elif row != (number, count):
+            raise DatabaseError(f"{self.path}: is shard {row[0]} of {row[1]}, but the configuration says {number} of {count}: "
+                                f"set mailbox.shards back to {row[1]}")
