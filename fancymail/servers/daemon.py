@@ -35,7 +35,7 @@ RENEWAL = 5.0          # seconds between renewals of our own subscriptions
 FINISH = 10.0          # seconds that running requests get at the end
 
 
-class AlreadyRunning(Exception):
+class AlreadyRunning(OSError):
     """Another process of the same daemon holds the lock."""
 
 

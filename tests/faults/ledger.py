@@ -1,0 +1,92 @@
+"""The ledger: what was sent, what was answered 250, what arrived. Its verdict is four words: lost, unexpected, damaged, duplicated.
+
+Kept outside of the system under test. `sent` is written before DATA, `acked` after the 250; `found` is called with every message that any collector sees.
+Recovered messages (no 250, yet delivered) are allowed and counted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MARK = re.compile(rb"^X-Ledger: ([0-9a-f-]+)\r?$", re.MULTILINE)
+
+
+@dataclass
+class Verdict:
+    """What became of all messages; each entry is (message id, recipient)."""
+
+    acked: int = 0
+    delivered: int = 0
+    recovered: int = 0
+    lost: list = field(default_factory=list)
+    unexpected: list = field(default_factory=list)
+    damaged: list = field(default_factory=list)
+    duplicated: list = field(default_factory=list)
+
+    def clean(self) -> bool:
+        """Whether nothing was lost, invented, damaged, or delivered twice."""
+        return not (self.lost or self.unexpected or self.damaged or self.duplicated)
+
+    def __str__(self) -> str:
+        counts = {name: len(getattr(self, name)) for name in ("lost", "unexpected", "damaged", "duplicated")}
+        return f"acked {self.acked}, delivered {self.delivered}, recovered {self.recovered}, " + ", ".join(f"{k} {v}" for k, v in counts.items())
+
+
+class Ledger:
+    """One run's book, on disk line by line so that a crash of the generator loses nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = open(path, "ab", buffering=0)
+        self.lock = threading.Lock()
+        self.sent_: dict[str, tuple[frozenset[str], str]] = {}
+        self.acked_: set[str] = set()
+        self.arrived: Counter[tuple[str, str]] = Counter()
+        self.damaged: list[tuple[str, str]] = []
+        self.strange: list[tuple[str, str]] = []
+
+    def compose(self, recipients: list[str], size: int) -> tuple[str, bytes]:
+        """Return (id, content) of a new message and note it as sent. The content ends in CRLF and has no line over 78 octets."""
+        name = os.urandom(8).hex()
+        line = os.urandom(36).hex().encode() + b"\r\n"
+        body = (b".dot\r\n..two\r\n" + line * (size // len(line) + 1))[:max(size, 16)].rstrip(b"\r\n") + b"\r\n"
+        content = b"Subject: ledger\r\nFrom: generator@sender.test\r\nX-Ledger: " + name.encode() + b"\r\n\r\n" + body
+        digest = hashlib.sha256(content).hexdigest()
+        with self.lock:
+            self.sent_[name] = (frozenset(recipients), digest)
+            self._write("sent", name, digest, *recipients)
+        return name, content
+
+    def acked(self, name: str) -> None:
+        """Note that the server took the message over."""
+        with self.lock:
+            self.acked_.add(name)
+            self._write("acked", name)
+
+    def found(self, recipient: str, content: bytes) -> None:
+        """Note a message that a collector saw in a recipient's mailbox (or on its way out to them); trace fields may stand above ours."""
+        match = MARK.search(content)
+        name = match[1].decode() if match else "?"
+        if name not in self.sent_ or recipient not in self.sent_[name][0]:
+            self.strange.append((name, recipient))
+            return
+        start = content.find(b"Subject: ledger\r\n")
+        if hashlib.sha256(content[start:]).hexdigest() != self.sent_[name][1]:
+            self.damaged.append((name, recipient))
+        self.arrived[name, recipient] += 1
+
+    def verdict(self) -> Verdict:
+        """Compare what was promised with what came."""
+        wanted = {(name, recipient) for name in self.acked_ for recipient in self.sent_[name][0]}
+        here = set(self.arrived)
+        return Verdict(acked=len(self.acked_), delivered=len(here), recovered=len({name for name, _ in here} - self.acked_),
+                       lost=sorted(wanted - here), unexpected=self.strange, damaged=self.damaged,
+                       duplicated=sorted(pair for pair, count in self.arrived.items() if count > 1))
+
+    def _write(self, *words: str) -> None:
+        self.file.write((" ".join(words) + "\n").encode())
