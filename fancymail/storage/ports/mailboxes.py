@@ -26,6 +26,10 @@ class MailboxExists(MailboxError):
     """A mailbox of that name is there already."""
 
 
+class StoreFailed(Exception):
+    """The engine could not keep it (full or broken disk, damaged file); all of the transaction is undone. Temporary, as far as one can know."""
+
+
 class TooManyKeywords(MailboxError):
     """A mailbox holds 56 keywords at most."""
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apsw
 
+from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError
 
 
@@ -28,34 +29,39 @@ class Shard:
         return self.execute(sql, bindings).fetchone()
 
     def __enter__(self) -> Shard:
-        if self.depth == 0:
-            self.execute("BEGIN IMMEDIATE")
-        elif not self.connection.in_transaction:
+        if self.depth and not self.connection.in_transaction:
             # A full disk or an I/O error has rolled all back by itself: nothing more may slip in by autocommit.
-            raise apsw.AbortError("the transaction was rolled back by an earlier error")
-        else:
-            self.execute(f"SAVEPOINT level{self.depth}")
+            raise StoreFailed("the transaction was rolled back by an earlier error")
+        try:
+            self.execute(f"SAVEPOINT level{self.depth}" if self.depth else "BEGIN IMMEDIATE")
+        except apsw.Error as error:
+            raise StoreFailed(_reason(error)) from error
         self.depth += 1
         return self
 
     def __exit__(self, kind, error, trace) -> None:
         self.depth -= 1
-        if self.depth == 0:
-            self._end(kind is None)
-        elif not self.connection.in_transaction:
-            if kind is None:
-                raise apsw.AbortError("the transaction was rolled back by an earlier error")
-        elif kind is None:
-            self.execute(f"RELEASE level{self.depth}")
-        else:
-            self.execute(f"ROLLBACK TO level{self.depth}")
-            self.execute(f"RELEASE level{self.depth}")
+        try:
+            if self.depth == 0:
+                self._end(kind is None)
+            elif self.connection.in_transaction:
+                if kind is not None:
+                    self.execute(f"ROLLBACK TO level{self.depth}")
+                self.execute(f"RELEASE level{self.depth}")
+            elif kind is None:
+                raise StoreFailed("the transaction was rolled back by an earlier error")
+        except apsw.Error as failure:
+            raise StoreFailed(_reason(failure)) from failure
+        if isinstance(error, apsw.Error):
+            raise StoreFailed(_reason(error)) from error
 
     def close(self) -> None:
         self.connection.close()
 
     def _end(self, good: bool) -> None:
         try:
+            if good and not self.connection.in_transaction:
+                raise StoreFailed("the transaction was rolled back by an earlier error")
             if good:
                 self.execute("COMMIT")
         finally:
@@ -70,3 +76,7 @@ class Shard:
         elif row != (number, count):
             raise DatabaseError(f"{self.path}: is shard {row[0]} of {row[1]}, but the configuration says {number} of {count}: "
                                 f"set mailbox.shards back to {row[1]}")
+
+
+def _reason(error: apsw.Error) -> str:
+    return "the disk is full" if isinstance(error, apsw.FullError) else str(error) or type(error).__name__
