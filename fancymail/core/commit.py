@@ -4,7 +4,7 @@
     await commit.join(entry)          # returns when it is on the disk; raises what write or sync raised
     await commit.join()               # returns when all that was written before is on the disk
 
-Used where an answer promises durability (fm-queue). `write` runs in the loop with the items of a batch, `sync` in the thread. A
+Used where an answer promises durability (fm-queue). `write` runs in the loop with the items of a batch (maybe none), `sync` in the thread. A
 failed sync is never repeated for the same items: the kernel tells of a lost write only once (fsync, then "ok").
 """
 
@@ -53,7 +53,10 @@ class GroupCommit:
                 batch, self._waiting = self._waiting, []
                 await self._commit([item for item, _ in batch if item is not None], [future for _, future in batch])
                 if self._between:
-                    await self._between()
+                    try:
+                        await self._between()
+                    except Exception as error:          # those who wait must not wait for ever
+                        asyncio.get_running_loop().call_exception_handler({"message": "between two batches", "exception": error})
         finally:
             self._task = None
 
@@ -62,13 +65,15 @@ class GroupCommit:
         self.largest = max(self.largest, len(futures))
         error = None
         try:
-            if items:
-                self._write(items)
+            self._write(items)
             await asyncio.get_running_loop().run_in_executor(self._executor, self._sync, items)
         except Exception as caught:
             error = caught
         if self._finish:
-            self._finish(items, error)
+            try:
+                self._finish(items, error)
+            except Exception as caught:
+                error = error or caught
         for future in futures:
             if future.done():
                 continue                # whoever waited is gone; what it wrote is in the batch all the same

@@ -49,6 +49,7 @@ class DiskSpool:
         self._free = list(os.listdir(self._folders[FREE]))[:FREE_LIMIT] if recycle else []
         self._retired: list[str] = []
         self._recycle = recycle
+        _syncfs(self._root)     # what a killed process wrote and never synced: a repeated push may find it and say ok
 
     def add(self, queue: str) -> None:
         """Make and open the folder of a queue."""

@@ -114,7 +114,7 @@ def test_totals(index):
 
 def test_clamp(index):
     index.add([entry(1, state=State.DEFERRED, due=50.0), entry(2, "outgoing", state=State.DEFERRED, due=1e12), entry(3)])
-    assert index.clamp(100.0) == 1
+    assert index.clamp("outgoing", 100.0) == 1 and index.clamp("incoming", 100.0) == 0
     assert index.next_due("outgoing") == 100.0 and index.next_due("incoming") == 50.0
 
 

@@ -102,7 +102,16 @@ def test_garbage_is_bare_or_refused(tmp_path, data, magic):
         with read_slot(path) as slot:
             assert slot.bare and slot.read() == path.read_bytes()
     except SlotError:
-        assert magic or data.startswith(b"FMSLOT1\n")
+        assert magic or data.startswith((b"FMSLOT1\n", b"FMSLOT0\n"))
+
+
+def test_a_reused_file_that_nobody_wrote_is_refused(tmp_path):
+    (tmp_path / "slot").write_bytes(b"FMSLOT0\nthe rest of another message")
+    with pytest.raises(SlotError, match="nothing was written"):
+        read_slot(tmp_path / "slot")
+    write_slot(tmp_path / "slot", ENVELOPE, b"new")
+    with read_slot(tmp_path / "slot") as slot:
+        assert slot.read() == b"new"
 
 
 def test_a_bare_slot_is_all_content(tmp_path):

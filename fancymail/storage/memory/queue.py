@@ -60,8 +60,8 @@ class MemoryQueueIndex:
         order = self._order[queue, State.DEFERRED]
         return order[0][0] if order else None
 
-    def clamp(self, latest: float) -> int:
-        late = [copy(entry) for entry in self._entries.values() if entry.state is State.DEFERRED and entry.due > latest]
+    def clamp(self, queue: str, latest: float) -> int:
+        late = [copy(self._entries[id]) for due, _, id in self._order[queue, State.DEFERRED] if due > latest]
         for entry in late:
             entry.due = latest
         self.save(late)

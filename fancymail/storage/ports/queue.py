@@ -85,8 +85,8 @@ class QueueIndex(Protocol):
 
     def next_due(self, queue: str) -> float | None: """When the next DEFERRED message is due."""
 
-    def clamp(self, latest: float) -> int:
-        """Let no DEFERRED message be due after `latest` (the clock may have been wrong); return how many were."""
+    def clamp(self, queue: str, latest: float) -> int:
+        """Let no DEFERRED message of a queue be due after `latest` (the clock may have been wrong); return how many were."""
 
     def totals(self) -> dict[tuple[str, State], Total]:
         """Count everything. Reads the whole index: for the start only."""

@@ -27,6 +27,8 @@ class Written(NamedTuple):
 class Spool(Protocol):
     """The folders of the queues, of `dead` and of `corrupt`."""
 
+    def add(self, queue: str) -> None: """Make the folder of a queue, if it isn't there."""
+
     def path(self, queue: str, id: str) -> str: """The file name that a client sees."""
 
     def new_id(self, queue: str, reuse: bool) -> str:

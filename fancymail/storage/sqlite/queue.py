@@ -109,13 +109,9 @@ class SqliteQueueIndex:
         return row[0] if row else None
 
     @_guarded
-    def clamp(self, latest: float) -> int:
-        with transaction(self._db) as db:
-            late = 0
-            for (queue,) in list(db.execute("SELECT DISTINCT queue FROM message")):
-                db.execute("UPDATE message SET due = ?1 WHERE queue = ?2 AND state = 2 AND due > ?1", (latest, queue))
-                late += db.changes()
-            return late
+    def clamp(self, queue: str, latest: float) -> int:
+        self._db.execute("UPDATE message SET due = ?1 WHERE queue = ?2 AND state = 2 AND due > ?1", (latest, queue))
+        return self._db.changes()
 
     @_guarded
     def totals(self) -> dict[tuple[str, State], Total]:

@@ -1,0 +1,196 @@
+"""How messages come into the queue: slots are given, pushes are checked, and `ok` means that they are on the disk.
+
+Part of core/queue.py. All pushes that arrive while one sync runs share the next one (core/commit.py). A slot whose sync failed is
+burnt: the kernel tells of a lost write once and then says that all is well, so it is never tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+
+from fancymail.storage.ports.queue import Entry, IndexFailed, QueueIndex
+from fancymail.storage.ports.spool import SlotUnfit, Spool, Written
+
+from .commit import GroupCommit
+
+RECIPIENT_TEXT = 1000           # characters of recipients kept in the index
+ENDED_KEPT = 50_000             # ids of ended messages remembered, twice over, so that a late repetition is understood
+EVERYTHING = 1 << 62            # a seq above all
+
+
+class Refusal(Exception):
+    """A verb's `error`: an RFC 3463 status and a sentence."""
+
+    def __init__(self, status: str, text: str) -> None:
+        super().__init__(text)
+        self.status, self.text = status, text
+
+
+class Intake:
+    """Slots, pushes and the syncs of one spool. `pushed(entries)` is called when messages have become durable.
+
+    before: messages from this seq on are not durable yet and must not be handed out. unsynced: something was written to the
+    index that no sync has covered yet (set by whoever writes).
+    """
+
+    def __init__(self, index: QueueIndex, spool: Spool, options, thread: Executor, readers: Executor,
+                 pushed: Callable[[list[Entry]], None], note: Callable[..., None], counters: Counter, wall: Callable[[], float]) -> None:
+        self.index, self.spool, self.options, self.thread, self.readers = index, spool, options, thread, readers
+        self.pushed, self.note, self.counters, self.wall = pushed, note, counters, wall
+        self.commit = GroupCommit(self._write, self._sync, thread, finish=self._committed, between=self._tidy)
+        self.before = EVERYTHING
+        self.unsynced = False
+        self.broken = ""                # why nothing can be made durable at the moment
+        self._pushing: dict[str, Awaitable] = {}
+        self._burnt: set[str] = set()
+        self._ended: tuple[set[str], set[str]] = (set(), set())
+
+    def slot(self, queue: str, count: int, reuse: bool) -> list[str]:
+        """Give file names, while there is room."""
+        self._require_disk()
+        octets, files = self.spool.room()
+        if octets < self.options.free_octets or files < self.options.free_files:
+            self.counters["full"] += 1
+            raise Refusal("4.3.1", "the disk of the queue is full")
+        return [self.spool.path(queue, self.spool.new_id(queue, reuse)) for _ in range(count)]
+
+    async def push(self, queue: str, ids: list[str]) -> None:
+        """Make messages of written slots; durable when it returns. What can be taken is taken before the first error is raised."""
+        failed = None
+        for id, wait in [(id, self._push(queue, id)) for id in ids]:
+            try:
+                if wait is not None:
+                    await wait
+            except (OSError, IndexFailed) as error:
+                failed = failed or Refusal("4.3.0", f"the queue could not store the message: {error}")
+            except SlotUnfit as error:
+                failed = failed or Refusal("5.6.0", f"{id} is not a whole slot: {error}")
+            except Refusal as error:
+                failed = failed or error
+        if failed:
+            raise failed
+
+    async def durable(self) -> None:
+        """Return when all that was written before is on the disk."""
+        try:
+            await self.commit.join()
+        except (OSError, IndexFailed) as error:
+            raise Refusal("4.3.0", f"the queue could not store it: {error}") from error
+
+    def tick(self) -> None:
+        """Sync what waits for no one, so that a power cut undoes little; look whether a broken disk works again."""
+        if self.unsynced or self.broken or self.index.crowded():
+            future = self.commit.join()
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def is_pushing(self, id: str) -> bool:
+        """Whether a push of this slot is under way."""
+        return id in self._pushing
+
+    def was_ended(self, id: str) -> bool:
+        """Whether a message ended not long ago: then a repetition of what ended it is fine."""
+        return id in self._ended[0] or id in self._ended[1]
+
+    def remember_ended(self, id: str) -> None:
+        """Note the end of a message."""
+        if len(self._ended[0]) >= ENDED_KEPT:
+            self._ended = (set(), self._ended[0])
+        self._ended[0].add(id)
+
+    def _require_disk(self) -> None:
+        if self.broken:
+            raise Refusal("4.3.0", f"the queue cannot store mail: {self.broken}")
+
+    def _push(self, queue: str, id: str) -> Awaitable | None:
+        """Begin a push, or find the one that is under way; None when the message is there already."""
+        if id in self._pushing:
+            return self._pushing[id]
+        if id in self._burnt:
+            return _failing(Refusal("4.3.0", f"{id} could not be stored; ask for another slot"))
+        if self.was_ended(id) or self.index.find(id):
+            return None
+        try:
+            self._require_disk()
+            written = self.spool.examine(queue, id)
+            if not written.size:
+                raise SlotUnfit("it is empty")
+        except FileNotFoundError:
+            return _failing(Refusal("4.3.0", f"there is no file {id} in queue {queue}"))
+        except (OSError, SlotUnfit, Refusal) as error:
+            return _failing(error)
+        if written.sha256 is None:
+            self._pushing[id] = asyncio.ensure_future(self._push_bare(queue, id, written))
+        else:
+            self._pushing[id] = self.commit.join(self._entry(queue, id, written, written.sha256))
+        return self._pushing[id]
+
+    async def _push_bare(self, queue: str, id: str, written: Written) -> None:
+        """A slot without header: nobody said what its content should be, so what it is now becomes the record."""
+        try:
+            digest = await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.digest, queue, id)
+            joined = self.commit.join(self._entry(queue, id, written, digest))
+        except BaseException:
+            self._pushing.pop(id, None)
+            raise
+        await joined
+
+    def _entry(self, queue: str, id: str, written: Written, digest: bytes) -> Entry:
+        envelope = written.envelope
+        addresses = " ".join(recipient.address for recipient in envelope.recipients)[:RECIPIENT_TEXT] if envelope else ""
+        return Entry(id=id, queue=queue, pushed=self.wall(), size=written.size, sha256=digest, bare=envelope is None,
+                     sender=envelope.sender if envelope else "", recipients=addresses,
+                     count=len(envelope.recipients) if envelope else 0)
+
+    def _write(self, entries: list[Entry]) -> None:
+        self.unsynced = False
+        if entries:
+            self.index.add(entries)
+            self.before = entries[0].seq
+
+    def _sync(self, entries: list[Entry]) -> None:
+        self.spool.sync([(entry.queue, entry.id) for entry in entries])
+
+    def _committed(self, entries: list[Entry], error: BaseException | None) -> None:
+        self.before = EVERYTHING
+        for entry in entries:
+            self._pushing.pop(entry.id, None)
+        if error is not None:
+            self._burn(entries, error)
+        elif entries:
+            self.counters["pushed"] += len(entries)
+            self.pushed(entries)
+
+    def _burn(self, entries: list[Entry], error: BaseException) -> None:
+        self.broken, self.unsynced = str(error), True
+        self.counters["sync_failed"] += 1
+        self.note("sync failed", reason=str(error), slots=len(entries))
+        self._burnt.update(entry.id for entry in entries)
+        for entry in entries:
+            try:
+                self.spool.remove(entry.queue, entry.id)        # first: a row without a file is nothing
+            except OSError:
+                continue
+        try:
+            self.index.remove([entry.id for entry in entries])
+        except IndexFailed:
+            pass
+
+    async def _tidy(self) -> None:
+        """Between two batches: bring the index's log home when it is long, or to find out whether the disk works again."""
+        if not (self.broken or self.index.crowded()):
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.thread, self.index.copy_back)
+            self.index.restart_log()
+            if self.broken:
+                self.note("sync works again")
+            self.broken = ""
+        except (OSError, IndexFailed) as error:
+            self.broken = str(error)
+
+
+async def _failing(error: Exception) -> None:
+    raise error

@@ -1,0 +1,375 @@
+"""The rules of the queue: what a push promises, who gets a message, what ends it.
+
+Asked by servers/queue.py, one method per verb; decides over an index and a spool (storage.ports) and keeps only leases in memory.
+It never reads content, never takes a path from the wire (an id, checked, in a folder of the configuration), and every method may
+be repeated: whoever lost an answer asks again and nothing happens twice.
+
+    slot -> push (durable) -> READY -> LEASED -> done, or DEFERRED, HELD, DEAD (three workers died), CORRUPT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+
+import msgspec
+
+from fancymail.mail import results as words
+from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
+from fancymail.storage.ports.spool import SlotUnfit, Spool
+
+from .intake import Intake, Refusal
+from .lease import Leases
+
+SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
+CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
+PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
+
+_decode = msgspec.json.Decoder().decode
+
+
+class Taken(msgspec.Struct):
+    """What `take` tells of a message besides its path."""
+
+    id: str
+    attempts: int               # how often it was handed out, this time included
+    pending: list[int]          # indexes of the recipients without a final result
+    first: float                # when it was pushed, seconds since the epoch
+    size: int                   # octets of content
+
+
+class QueueManager:
+    """All queues of one spool.
+
+    options: settings.queue. thread: an executor of one thread, for syncs and nothing else; readers: one for hashing. alert(topic) wakes
+    subscribers. note(event, **fields) writes a line of the log. monotonic and wall give seconds. Call `open` first, then `tick` when
+    the seconds that it returns are over (or earlier).
+    """
+
+    def __init__(self, index: QueueIndex, spool: Spool, options, thread: Executor, readers: Executor, *,
+                 alert: Callable[[str], None] = lambda topic: None, note: Callable[..., None] = lambda event, **fields: None,
+                 counters: Counter | None = None, monotonic: Callable[[], float] = time.monotonic,
+                 wall: Callable[[], float] = time.time) -> None:
+        self.index, self.spool, self.options, self.readers = index, spool, options, readers
+        self.alert, self.note, self.monotonic, self.wall = alert, note, monotonic, wall
+        self.counters = counters if counters is not None else Counter()
+        self.leases = Leases()
+        self.totals: dict[tuple[str, State], list[int]] = {}
+        self.intake = Intake(index, spool, options, thread, readers, self._pushed, note, self.counters, wall)
+        self._next_due: dict[str, float | None] = {}
+        self._due_turn = 0
+        self._offset = 0.0
+
+    def open(self) -> None:
+        """Count what is there; whoever held a message before may settle it within the grace period."""
+        self._offset = self.wall() - self.monotonic()
+        self.totals = {key: list(total) for key, total in self.index.totals().items()}
+        deadline = self.monotonic() + self.options.restart_grace
+        for queue in {queue for queue, _ in self.totals} | set(self.options.queues):
+            self.spool.add(queue)       # a queue that is no longer configured still holds its messages
+            self._clamp(queue)
+            for entry in self.each(queue, (State.LEASED,)):
+                self.leases.take(queue, entry.id, "", deadline)
+
+    # -- in --------------------------------------------------------------------------------------------------------------------
+
+    def slot(self, queue: str, count: int = 1, reuse: bool = False) -> list[str]:
+        """File names to write messages to. reuse: the caller writes with SlotWriter, so an emptied file will do."""
+        self.check(queue)
+        return self.intake.slot(queue, count, reuse)
+
+    async def push(self, queue: str, *paths: str) -> None:
+        """Take over written slots; returns when they are on the disk. Slots that are there already are fine."""
+        await self.intake.push(queue, [self.id_of(queue, path) for path in paths])
+
+    # -- out -------------------------------------------------------------------------------------------------------------------
+
+    def take(self, queue: str, count: int, holder: str, popped: bool = False) -> list[Entry]:
+        """Hand out up to `count` messages; whoever holds them settles, defers or renews within the lease."""
+        self.check(queue)
+        if popped:
+            self._settle_removed(queue, self.leases.some_popped(queue, count + 2))
+        taken: list[Entry] = []
+        while len(taken) < count and (claimed := self._claim(queue, count - len(taken))):
+            deadline = self.monotonic() + self.options.queues[queue].lease
+            for entry in claimed:
+                if not self._present(entry):
+                    continue
+                self.leases.take(queue, entry.id, holder, deadline, popped)
+                taken.append(entry)
+        self.counters["taken"] += len(taken)
+        return taken
+
+    def told(self, entry: Entry) -> Taken:
+        """What `take` says of a message."""
+        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size)
+
+    def done(self, queue: str, *paths: str) -> None:
+        """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
+        self._end([self.id_of(queue, path) for path in paths], "done")
+
+    async def result(self, queue: str, path: str, results: str | bytes | list) -> bool:
+        """Keep what became of recipients; durable when it returns. True when all are settled, which ends the message."""
+        id = self.id_of(queue, path)
+        try:
+            news = words.load(results if isinstance(results, (str, bytes)) else msgspec.json.encode(results))
+        except ValueError as error:
+            raise Refusal("5.5.4", str(error)) from None
+        ended = self.intake.was_ended(id)
+        if not ended:
+            entry = self._known(id)
+            self._merge(entry, news)
+            ended = entry.count > 0 and not pending(entry)
+            if ended:
+                self._end([id], "done")
+            else:
+                self.index.save([entry])
+        await self.intake.durable()
+        return ended
+
+    def defer(self, queue: str, path: str, seconds: float, reason: str = "") -> None:
+        """Give a message back until `seconds` from now. Ignored when the lease is over: somebody else may have it."""
+        id = self.id_of(queue, path)
+        if self.intake.was_ended(id):
+            return
+        entry = self._known(id)
+        if entry.state is not State.LEASED:
+            return
+        self.leases.end(id)
+        entry.due = self.wall() + min(max(seconds, 0.0), self.options.queues[queue].longest_defer)
+        entry.deaths, entry.reason = 0, reason
+        self.change(entry, State.DEFERRED)
+        if self._next_due.get(queue) is None or entry.due < self._next_due[queue]:
+            self._next_due[queue] = entry.due
+        self.counters["deferred"] += 1
+
+    def renew(self, queue: str, path: str, seconds: float, holder: str) -> float:
+        """Hold a message for `seconds` more (at most the queue's lease); returns how long. One that fell back is taken again."""
+        id = self.id_of(queue, path)
+        entry = self._known(id)
+        seconds = min(seconds, self.options.queues[queue].lease) or self.options.queues[queue].lease
+        deadline, lease = self.monotonic() + seconds, self.leases.get(id)
+        if lease and lease.holder in ("", holder):
+            lease.holder = holder
+            self.leases.renew(lease, deadline)
+        elif entry.state is State.READY and not lease:
+            self.change(entry, State.LEASED)
+            self.leases.take(queue, id, holder, deadline)
+        else:
+            raise Refusal("4.5.0", f"the lease of {id} is over: the message is {entry.state.name.lower()}")
+        return seconds
+
+    async def reject(self, queue: str, path: str, reason: str) -> None:
+        """A consumer cannot handle a message: it goes to corrupt/ if its content isn't what was pushed, otherwise to dead/."""
+        id = self.id_of(queue, path)
+        if self.intake.was_ended(id):
+            return
+        entry = self._known(id)
+        if entry.state in PLACE or not self._present(entry):
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            self.spool.examine(queue, id)
+            whole = await loop.run_in_executor(self.readers, self.spool.digest, queue, id) == entry.sha256
+        except (OSError, SlotUnfit):
+            whole = False
+        self.leases.end(id)
+        entry.reason = f"{'its consumer says' if whole else 'content differs from what was pushed'}: {reason}"[:500]
+        self.set_aside(entry, State.DEAD if whole else State.CORRUPT)
+        await self.intake.durable()
+
+    # -- time ------------------------------------------------------------------------------------------------------------------
+
+    def tick(self) -> float:
+        """Do what time has brought: leases that ended, messages that are due, a clock that jumped. Seconds until the next."""
+        now, wall = self.monotonic(), self.wall()
+        if abs(wall - now - self._offset) > CLOCK_JUMP:
+            self.note("clock jumped", seconds=round(wall - now - self._offset))
+            for queue in self._next_due:
+                self._clamp(queue)
+        self._offset = wall - now
+        for lease in self.leases.expired(now):
+            self._expire(lease.queue, lease.id, blame=bool(lease.holder))
+        waits = [15.0]
+        for queue, due in self._next_due.items():
+            if due is not None and due <= wall:
+                self.alert(queue)
+        if (until_due := self.seconds_to_due()) is not None:
+            waits.append(until_due)
+        if (deadline := self.leases.next_deadline()) is not None:
+            waits.append(deadline - now)
+        self.intake.tick()
+        return max(min(waits), 0.05)
+
+    def seconds_to_due(self) -> float | None:
+        """Seconds until the next deferred message is due that isn't yet."""
+        wall = self.wall()
+        return min((due - wall for due in self._next_due.values() if due is not None and due > wall), default=None)
+
+    def _expire(self, queue: str, id: str, blame: bool) -> None:
+        entry = self.index.find(id)
+        if entry is None or entry.state is not State.LEASED or not self._present(entry):
+            return
+        self.counters["leases_expired"] += 1
+        entry.deaths += blame
+        self.note("lease over", id=id, queue=queue, deaths=entry.deaths, attempts=entry.attempts)
+        options = self.options.queues.get(queue)
+        if options and entry.deaths >= options.deaths:
+            entry.reason = f"{entry.deaths} consumers in a row took it and were never heard of again"
+            self.set_aside(entry, State.DEAD)
+        else:
+            self.change(entry, State.READY)
+            self.alert(queue)
+
+    # -- what the operator's side and the server share -------------------------------------------------------------------------
+
+    def check(self, queue: str) -> None:
+        """Raise Refusal unless the queue is configured."""
+        if queue not in self.options.queues:
+            raise Refusal("5.5.4", f"no such queue: {queue}")
+
+    def id_of(self, queue: str, path: str) -> str:
+        """The id in a file name that we gave, as ours to the letter; a bare id will do. Raises Refusal."""
+        self.check(queue)
+        id = path.rpartition("/")[2]
+        if not SLOT_ID.match(id) or path not in (id, self.spool.path(queue, id)):
+            raise Refusal("5.5.4", f"not a slot of queue {queue}")
+        return id
+
+    def path(self, entry: Entry) -> str:
+        """The file name of a message where it is now."""
+        return self.spool.path(PLACE.get(entry.state, entry.queue), entry.id)
+
+    def change(self, entry: Entry, state: State) -> None:
+        """Bring a message into another state and write it down."""
+        old, entry.state = entry.state, state
+        if state is not State.DEFERRED:
+            entry.due = 0.0
+        self.index.save([entry])
+        self._count(entry.queue, old, -1, -entry.size)
+        self._count(entry.queue, state, 1, entry.size)
+        self.intake.unsynced = True
+
+    def set_aside(self, entry: Entry, state: State) -> None:
+        """Move a message to dead/ or corrupt/ and raise the alarm; only an operator brings it back or drops it."""
+        self.spool.move(entry.id, entry.queue, PLACE[state])
+        self.change(entry, state)
+        self.counters[state.name.lower()] += 1
+        self.note(state.name.lower(), id=entry.id, queue=entry.queue, reason=entry.reason)
+        self.alert(state.name.lower())
+
+    def drop(self, ids: list[str]) -> int:
+        """End messages for good in whatever state they are; how many there were."""
+        return self._end(ids, "dropped")
+
+    def each(self, queue: str, states: Iterable[State]):
+        """Walk through the messages of a queue, by state, a few hundred at a time."""
+        for state in states:
+            position = BEGIN
+            while page := self.index.scan(queue, state, position, 500):
+                yield from page
+                position = (page[-1].due, page[-1].seq)
+
+    def total(self, queue: str, state: State) -> Total:
+        """How many messages and octets a queue holds in a state."""
+        return Total(*self.totals.get((queue, state), (0, 0)))
+
+    # -- inside ----------------------------------------------------------------------------------------------------------------
+
+    def _claim(self, queue: str, count: int) -> list[Entry]:
+        """Up to half for those that were deferred, so that neither they nor new mail wait for the other's end."""
+        now, due, self._due_turn = self.wall(), [], self._due_turn ^ 1
+        waiting = self._next_due.get(queue)
+        if waiting is not None and waiting <= now and (share := (count + self._due_turn) // 2):
+            due = self._claim_due(queue, share, now)
+        ready = self.index.claim_ready(queue, count - len(due), self.intake.before) if self.total(queue, State.READY).messages else []
+        if len(due) + len(ready) < count and self._next_due.get(queue) is not None and self._next_due[queue] <= now:
+            due += self._claim_due(queue, count - len(due) - len(ready), now)
+        for old, entries in ((State.DEFERRED, due), (State.READY, ready)):
+            for entry in entries:
+                self._count(queue, old, -1, -entry.size)
+                self._count(queue, State.LEASED, 1, entry.size)
+        return due + ready
+
+    def _claim_due(self, queue: str, count: int, now: float) -> list[Entry]:
+        claimed = self.index.claim_due(queue, count, now)
+        self._next_due[queue] = self.index.next_due(queue)
+        return claimed
+
+    def _present(self, entry: Entry) -> bool:
+        """Whether a message's file is in its folder. When somebody removed it, that settled it; when a crash came between moving
+        a file and writing it down, the file tells."""
+        place = self.spool.find(entry.queue, entry.id)
+        if place == entry.queue:
+            return True
+        if place:
+            entry.reason = entry.reason or "found there after a crash"
+            self.change(entry, State.DEAD if place == "dead" else State.CORRUPT)
+        else:
+            self._end([entry.id], "removed")
+        return False
+
+    def _settle_removed(self, queue: str, ids: list[str]) -> None:
+        gone = [id for id in ids if not self.spool.find(queue, id)]
+        if gone:
+            self._end(gone, "removed")
+
+    def _end(self, ids: list[str], how: str) -> int:
+        for id in ids:
+            self.leases.end(id)
+        removed = self.index.remove(ids)
+        for entry in removed:       # only what was pushed: a slot that is being written is not ours to remove
+            self._count(entry.queue, entry.state, -1, -entry.size)
+            if entry.state in PLACE:
+                self.spool.remove(PLACE[entry.state], entry.id)
+            elif how != "removed":
+                self.spool.retire(entry.queue, entry.id)
+            self.intake.remember_ended(entry.id)
+        self.counters[how] += len(removed)
+        self.intake.unsynced = self.intake.unsynced or bool(removed)
+        return len(removed)
+
+    def _known(self, id: str) -> Entry:
+        entry = self.index.find(id)
+        if entry is None:
+            raise Refusal("5.5.0", f"no message {id}")
+        return entry
+
+    def _merge(self, entry: Entry, news: list[words.RecipientResult]) -> None:
+        """Final results stay as they are: a late `deferred` must not undo a delivery."""
+        if any(result.recipient >= entry.count for result in news):
+            raise Refusal("5.5.4", f"the message has {entry.count} recipients")
+        kept = {result.recipient: result for result in (words.load(entry.results) if entry.results else ())}
+        for result in news:
+            if result.recipient not in kept or kept[result.recipient].state == "deferred":
+                kept[result.recipient] = result
+        entry.results = words.dump(kept[number] for number in sorted(kept))
+
+    def _count(self, queue: str, state: State, messages: int, octets: int) -> None:
+        total = self.totals.setdefault((queue, state), [0, 0])
+        total[0] += messages
+        total[1] += octets
+
+    def _clamp(self, queue: str) -> None:
+        """The clock may have been wrong: no message waits longer than it could have been told to."""
+        if options := self.options.queues.get(queue):
+            self.index.clamp(queue, self.wall() + options.longest_defer)
+        self._next_due[queue] = self.index.next_due(queue)
+
+    def _pushed(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            self._count(entry.queue, State.READY, 1, entry.size)
+        for queue in {entry.queue for entry in entries}:
+            self.alert(queue)
+
+
+def pending(entry: Entry) -> list[int]:
+    """The indexes of the recipients that have no final result yet; for a bare slot none are known."""
+    if not entry.results:
+        return list(range(entry.count))
+    final = {result["recipient"] for result in _decode(entry.results) if result["state"] != "deferred"}
+    return [number for number in range(entry.count) if number not in final]

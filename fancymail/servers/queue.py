@@ -1,0 +1,246 @@
+"""fm-queue: slots, pushes and pops; the only daemon that opens STATE/queues.
+
+Thin: every verb is a method of core/queue.py (the rules) or core/queue_desk.py (the operator), asked with values that the verb's
+declaration has checked. Here live the threads, the clock and the timers. It never reads the content of a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+from fancymail.base.metrics import labelled
+from fancymail.core.intake import Refusal
+from fancymail.core.orphans import Orphans
+from fancymail.core.queue import QueueManager
+from fancymail.core.queue_desk import QueueDesk
+from fancymail.ipc.message import IpcError, Reply
+from fancymail.ipc.verb import Caller, Count, Json, QueueName, Seconds, SlotPath, Text, verb
+from fancymail.servers.daemon import Daemon
+from fancymail.storage.ports.queue import IndexFailed, State
+from fancymail.storage.spool import DiskSpool
+from fancymail.storage.sqlite.queue import SqliteQueueIndex
+
+WRITERS = "smtpin smtpout mailbox"
+CONSUMERS = "mailbox smtpout"
+SWEEP = 3600.0              # seconds between two looks for orphans
+FIRST_SWEEP = 300.0
+TAKE_LIMIT = 256            # messages of one `take`: two frames for each must fit into one answer
+
+
+class refusals:
+    """`with refusals():` turns what the rules refuse into the error of a verb."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, Refusal):
+            raise IpcError(error.status, error.text) from None
+        if isinstance(error, (IndexFailed, OSError)):
+            raise IpcError("4.3.0", f"the queue's disk refuses: {error}") from error
+
+
+class QueueServer(Daemon):
+    """The mail queue."""
+
+    name = "queue"
+
+    async def started(self) -> None:
+        options, folder = self.settings.queue, self.paths.queues
+        self.thread = ThreadPoolExecutor(1, "sync")
+        self.readers = ThreadPoolExecutor(2, "hash")
+        self.spool = DiskSpool(folder, options.queues, folder / "index.db-wal", recycle=options.recycle)
+        self.index = SqliteQueueIndex(folder / "index.db", cache=options.cache)
+        self.manager = QueueManager(self.index, self.spool, options, self.thread, self.readers,
+                                    alert=self.alert, note=self.log.info, counters=self.counters)
+        self.manager.open()
+        self.desk = QueueDesk(self.manager)
+        boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.orphans = Orphans(self.index, self.spool, options.orphan_age, self.manager.intake.is_pushing, boot_clock)
+        self._gauges()
+        self.timer = self.loop.call_later(0, self._tick)
+        self.spawn(self._sweep(), "orphans")
+
+    async def stopping(self) -> None:
+        self.timer.cancel()
+        await self.manager.intake.commit.idle()
+        self.thread.shutdown()
+        self.readers.shutdown()
+        self.index.close()
+        self.spool.close()
+
+    def reloaded(self, settings) -> None:
+        for queue in settings.queue.queues:
+            self.spool.add(queue)
+        self.manager.options = self.manager.intake.options = settings.queue
+        self.orphans.age = settings.queue.orphan_age
+
+    def check_topic(self, topic: str) -> None:
+        if topic not in self.settings.queue.queues and topic not in ("dead", "corrupt"):
+            raise IpcError("5.5.4", f"no such queue: {topic}")
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+
+    @verb(callers=WRITERS)
+    def slot(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
+        """Request slot files of a queue; write one, close it, then push it."""
+        with refusals():
+            return self.manager.slot(queue, count, reuse=caller.role in WRITERS.split())
+
+    @verb(callers=WRITERS)
+    async def push(self, queue: QueueName, *slots: SlotPath) -> None:
+        """Have the queue take over written slots; ok means that the messages are on the disk."""
+        if not slots:
+            raise IpcError("5.5.4", "parameter 2, slot, is missing")
+        with refusals():
+            await self.manager.push(queue, *slots)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+
+    @verb(callers=CONSUMERS, remember=True)
+    def pop(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
+        """Get the next messages; remove a file, or say done, to settle it. An error when there is none."""
+        with refusals():
+            entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role, popped=True)
+        if not entries:
+            raise IpcError("4.0.0", f"no message in queue {queue}")
+        return [self.manager.path(entry) for entry in entries]
+
+    @verb(callers=CONSUMERS, remember=True)
+    def take(self, queue: QueueName, count: Count, *, caller: Caller) -> list:
+        """Get up to count messages, for each its slot and JSON: id, attempts, pending recipients, first, size. None: ok alone."""
+        with refusals():
+            entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role)
+        return list(chain.from_iterable((self.manager.path(entry), self.manager.told(entry)) for entry in entries))
+
+    @verb(callers=CONSUMERS)
+    def done(self, queue: QueueName, *slots: SlotPath) -> None:
+        """Settle messages: they leave the queue."""
+        with refusals():
+            self.manager.done(queue, *slots)
+
+    @verb(callers=CONSUMERS)
+    async def result(self, queue: QueueName, slot: SlotPath, results: Json) -> bool:
+        """Keep what became of single recipients, durably; 1 when that settled the whole message."""
+        with refusals():
+            return await self.manager.result(queue, slot, results)
+
+    @verb(callers=CONSUMERS)
+    def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "") -> None:
+        """Give a message back; it is handed out again after these seconds."""
+        with refusals():
+            self.manager.defer(queue, slot, seconds, reason[:500])
+            self._rearm()
+
+    @verb(callers=CONSUMERS)
+    def renew(self, queue: QueueName, slot: SlotPath, seconds: Seconds = 0, *, caller: Caller) -> float:
+        """Hold a message for longer; answers for how many seconds. An error when somebody else has it by now."""
+        with refusals():
+            return self.manager.renew(queue, slot, seconds, caller.role)
+
+    @verb(callers=CONSUMERS)
+    async def reject(self, queue: QueueName, slot: SlotPath, reason: Text) -> None:
+        """Have a message that cannot be handled put aside: into corrupt if its content was changed, else into dead."""
+        with refusals():
+            await self.manager.reject(queue, slot, reason)
+
+    # -- the operator --------------------------------------------------------------------------------------------------
+
+    @verb
+    async def queues(self) -> AsyncIterator[Reply]:
+        """List the queues: name ; ready ; leased ; deferred ; held ; dead ; corrupt ; octets for each, then ok."""
+        rows = self.desk.queues()
+        yield Reply("ok", len(rows))
+        for row in rows:
+            yield Reply("queue", *row)
+        yield Reply("ok")
+
+    @verb
+    async def messages(self, queue: QueueName, limit: Count = 100, *which: Text) -> AsyncIterator[Reply]:
+        """List messages: id ; state ; size ; sender ; recipients ; attempts ; pushed ; due ; reason for each, then ok."""
+        with refusals():
+            count = 0
+            yield Reply("ok")
+            async for entry in self.desk.chosen(queue, *which):
+                yield Reply("message", entry.id, entry.state.name.lower(), entry.size, entry.sender, entry.recipients,
+                            entry.attempts, entry.pushed, entry.due, entry.reason)
+                count += 1
+                if count >= limit:
+                    break
+            yield Reply("ok", count)
+
+    @verb
+    def show(self, queue: QueueName, slot: Text) -> dict:
+        """Tell all that is known of one message, as JSON."""
+        with refusals():
+            return self.desk.show(queue, slot)
+
+    @verb
+    async def hold(self, queue: QueueName, *which: Text) -> int:
+        """Keep messages from being handed out: slots, `all`, or conditions as sender=*@example.org; answers how many."""
+        with refusals():
+            return await self.desk.hold(queue, *which)
+
+    @verb
+    async def release(self, queue: QueueName, *which: Text) -> int:
+        """End the hold of messages, chosen as for hold."""
+        with refusals():
+            return await self.desk.release(queue, *which)
+
+    @verb
+    async def retry(self, queue: QueueName, *which: Text) -> int:
+        """Make deferred, dead or (if whole) corrupt messages ready now, chosen as for hold."""
+        with refusals():
+            return await self.desk.retry(queue, *which)
+
+    @verb
+    async def drop(self, queue: QueueName, *which: Text) -> int:
+        """Remove messages for good, telling nobody; chosen as for hold."""
+        with refusals():
+            return await self.desk.drop(queue, *which)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        wait = 1.0
+        try:
+            wait = self.manager.tick()
+        except (IndexFailed, OSError) as error:
+            self.log.error("disk refuses", reason=str(error))
+        self.timer = self.loop.call_later(wait, self._tick)
+
+    def _rearm(self) -> None:
+        """A message was deferred: it may be due before the next tick."""
+        wait = self.manager.seconds_to_due()
+        if wait is not None and self.loop.time() + wait < self.timer.when():
+            self.timer.cancel()
+            self.timer = self.loop.call_later(max(wait, 0), self._tick)
+
+    async def _sweep(self) -> None:
+        wait = FIRST_SWEEP
+        while True:
+            await asyncio.sleep(wait)
+            wait = SWEEP
+            try:
+                removed = await self.orphans.sweep(list(self.settings.queue.queues))
+            except (IndexFailed, OSError) as error:
+                self.log.error("disk refuses", reason=str(error))
+                continue
+            self.counters["orphans_removed"] += removed
+            if removed:
+                self.log.info("orphans removed", slots=removed)
+
+    def _gauges(self) -> None:
+        gauges, manager = self.metrics.gauges, self.manager
+        for queue in self.settings.queue.queues:
+            for state in State:
+                gauges[labelled("messages", queue=queue, state=state.name.lower())] = (
+                    lambda queue=queue, state=state: manager.total(queue, state).messages)
+        gauges["leases"] = lambda: len(manager.leases)
+        gauges["orphans"] = lambda: len(self.orphans)
+        gauges["batches"] = lambda: manager.intake.commit.batches
+        gauges["largest_batch"] = lambda: manager.intake.commit.largest
