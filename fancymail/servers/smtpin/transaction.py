@@ -1,0 +1,109 @@
+"""One message on its way in: its envelope, and the slots that its content is streamed into.
+
+Made by session.py at MAIL. Local recipients share one slot of the queue `incoming`, remote ones one of `outgoing`; a message for
+both is written into both as it comes. Nothing of it is anybody's mail before the queue said ok to every push.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import PurePath
+
+from fancymail.core.reception import DISK_FULL, TEMPORARY, Refusal, Route
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.protocol.smtp.events import Mail, Rcpt
+from fancymail.servers.smtpin.slots import SlotPool
+from fancymail.storage.slots import SlotError, SlotWriter
+
+QUEUES = {"local": "incoming", "remote": "outgoing"}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Transaction:
+    """Sender and recipients, then content. `refusal` is set once something is wrong with it; the client hears it at the end."""
+
+    __slots__ = ("mail", "recipients", "accepted", "writers", "refusal", "octets")
+
+    def __init__(self, mail: Mail) -> None:
+        self.mail = mail
+        self.recipients: dict[str, dict[str, Recipient]] = {}       # queue -> address -> recipient
+        self.accepted: list[str] = []                               # as given in RCPT
+        self.writers: list[tuple[SlotPool, SlotWriter]] = []
+        self.refusal: Refusal | None = None
+        self.octets = 0
+
+    def add(self, event: Rcpt, routes: list[Route]) -> None:
+        """Take a recipient. The same one again changes nothing: it gets one delivery."""
+        for kind, address in routes:
+            known = self.recipients.setdefault(QUEUES[kind], {})
+            if address not in known:
+                original = event.address if address != event.address else ""
+                known[address] = Recipient(address, original, event.orcpt, event.notify)
+        self.accepted.append(event.address)
+
+    @property
+    def queues(self) -> list[str]:
+        """The queues that get a slot of this message, `incoming` first."""
+        return sorted(self.recipients)
+
+    @property
+    def id(self) -> str:
+        """The id of the message: its first slot's."""
+        return PurePath(self.writers[0][1].path).name
+
+    def open(self, slots: list[tuple[SlotPool, str]]) -> Refusal | None:
+        """Begin to write; every slot is taken over, also when this fails."""
+        for number, (pool, path) in enumerate(slots):
+            try:
+                self.writers.append((pool, SlotWriter(path)))
+            except (OSError, SlotError) as error:
+                pool.forget()                        # whoever emptied the folder under us took its neighbours too
+                for other, unused in slots[number + 1:]:
+                    other.give_back(unused)
+                self.abort()
+                return refusal_of(error)
+        return None
+
+    def write(self, data: bytes) -> OSError | None:
+        """Append content; the first error of the disk refuses the message."""
+        if self.refusal is not None:
+            return None
+        try:
+            for _, writer in self.writers:
+                writer.write(data)
+        except OSError as error:
+            self.refuse(refusal_of(error))
+            return error
+        self.octets += len(data)
+        return None
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Give the message up; what still comes of it is dropped."""
+        self.refusal = refusal
+        self.abort()
+
+    def finish(self, envelope: Envelope) -> list[tuple[str, str]]:
+        """Close all slots; return (queue, path) of each, [] when the disk failed."""
+        finished = []
+        try:
+            for queue, (_, writer) in zip(self.queues, self.writers):
+                envelope.recipients = list(self.recipients[queue].values())
+                writer.finish(envelope)
+                finished.append((queue, writer.path))
+        except OSError as error:
+            self.refuse(refusal_of(error))
+            return []
+        self.writers = []
+        return finished
+
+    def abort(self) -> None:
+        """Let go of the slots; they may serve another message."""
+        writers, self.writers = self.writers, []
+        for pool, writer in writers:
+            writer.abort()
+            pool.give_back(writer.path)
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """What the client hears of an error of the disk."""
+    return DISK_FULL if getattr(error, "errno", None) in _FULL else TEMPORARY
