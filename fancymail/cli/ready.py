@@ -70,7 +70,8 @@ def show(facts: dict, settings: Settings, out) -> None:
     """Print a report for people: what listens, who may log in, how to try it, how to stop it."""
     screen = console(out)
     rows = [(service, where) for service, where in _places(settings, list(facts["ipc"]))]
-    table(screen, f"{settings.server.hostname} is ready ({facts['state']})", ("listens", "at"), rows)
+    title = f"{settings.server.hostname} is ready ({facts['state']})"
+    table(screen, title, ("service", "listens at") if rows else ("daemon",), rows or [(name,) for name in facts["ipc"]])
     if facts["accounts"]:
         table(screen, "", ("account", "password"), list(facts["accounts"].items()))
         screen.print("Try it:", highlight=False)

@@ -66,6 +66,8 @@ def _width(text: str) -> int:
 
 def printable(value: object) -> str:
     """Return a value as text of one line without control characters."""
+    if value is None:
+        return "-"
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, (bytes, bytearray)) else str(value)
     if text.isprintable():
         return text

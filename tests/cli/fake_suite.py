@@ -1,6 +1,6 @@
-"""Run `fancymail` with stand-ins for auth, queue and pop3: real daemons with a door each, and nothing behind it.
+"""Run `fancymail` with stand-ins for auth, queue and smtpin: real daemons with a door each, and nothing behind it.
 
-Started as a program by test_suite.py. The stand-in pop3 listens, and answers every connection with its pid.
+Started as a program by test_suite.py. The stand-in smtpin listens, and answers every connection with its pid.
 """
 
 import os
@@ -45,15 +45,14 @@ class FakeQueue(Daemon):
         self.loop.add_signal_handler(15, lambda: None)
 
 
-class FakePop3(Daemon):
+class FakeSmtpIn(Daemon):
     """Answers with its pid."""
 
-    name = "pop3"
+    name = "smtpin"
 
     async def started(self) -> None:
-        for address in self.settings.pop3.listen_pop3 if hasattr(self.settings, "pop3") else []:
-            self.door = listening(address)
-            self.loop.add_reader(self.door, self.accept)
+        self.door = listening(self.settings.smtpin.listen_smtp[0])
+        self.loop.add_reader(self.door, self.accept)
 
     def accept(self) -> None:
         peer, _ = self.door.accept()
@@ -61,7 +60,7 @@ class FakePop3(Daemon):
         peer.close()
 
 
-for fake in (FakeAuth, FakeQueue, FakePop3):
+for fake in (FakeAuth, FakeQueue, FakeSmtpIn):
     module = types.ModuleType(f"fancymail.servers.{fake.name}")
     setattr(module, fake.__name__, fake)
     sys.modules[module.__name__] = module
