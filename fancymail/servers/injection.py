@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from email.utils import formatdate
 
+from fancymail.core.heading import received_field
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.verb import Address, Octets, RawStream, verb
@@ -62,18 +62,14 @@ class Injection:
             id = id or path.rpartition("/")[2]
             envelope = Envelope(id=id, sender=sender, recipients=recipients, received=time.time(), client="", protocol="LOCAL",
                                 body="7BIT" if content.isascii() else "8BITMIME")
-            await asyncio.to_thread(write_slot, path, envelope, self._trace(id) + content)
+            trace = received_field("localhost", "", self.settings.server.hostname, "LOCAL", "", id, "", time.time())
+            await asyncio.to_thread(write_slot, path, envelope, trace + content)
             pushes.append((QUEUES[kind], path))
         for queue, path in pushes:
             await self.ask("queue", "push", queue, path)
         self.counters["injected"] += 1
         self.log.info("injected", id=id, sender=sender, recipients=sum(map(len, routes.values())), size=len(content))
         return id
-
-    def _trace(self, id: str) -> bytes:
-        """The Received field (RFC 5321 4.4), so that the id can be read from the message."""
-        hostname = self.settings.server.hostname
-        return f"Received: by {hostname} (FancyMail, operator) with local id {id};\r\n\t{formatdate(localtime=True)}\r\n".encode()
 
 
 async def _read(raw: RawInbox, length: int) -> bytes:

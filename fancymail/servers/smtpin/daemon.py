@@ -14,6 +14,7 @@ from fancymail.protocol.smtp.options import Deadlines, Options
 from fancymail.protocol.smtp.reply import Reply
 from fancymail.servers.connection import Connection
 from fancymail.servers.daemon import Daemon
+from fancymail.servers.injection import Injection
 from fancymail.servers.listener import Caps, Listener, Network, inside
 from fancymail.servers.smtpin.directory import Directory
 from fancymail.servers.smtpin.session import SmtpSession
@@ -23,7 +24,7 @@ from fancymail.servers.sockets import unix_path
 from fancymail.servers.tls import Certificates
 
 
-class SmtpInServer(Daemon):
+class SmtpInServer(Injection, Daemon):
     """Takes mail from other servers, users and local programs, and puts it into the queues."""
 
     name = "smtpin"
