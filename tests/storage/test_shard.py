@@ -7,7 +7,8 @@ from hashlib import sha256
 import pytest
 
 from fancymail.storage.ports.mailboxes import Delivery, Keep, StoreFailed
-from fancymail.storage.sqlite import mailboxes as engine
+from fancymail.storage.sqlite import account as engine
+from fancymail.storage.sqlite import mailboxes
 from fancymail.storage.sqlite.database import DatabaseError
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 
@@ -83,14 +84,26 @@ def test_after_a_full_disk_nothing_slips_in_by_autocommit(store):
 
 def test_history_is_bounded_and_says_so(store, monkeypatch):
     monkeypatch.setattr(engine, "VANISHED_KEPT", 3)
+    monkeypatch.setattr(engine, "TRIM", 11)
     alice = store.account(ALICE)
     alice.deliver([message() for _ in range(9)], NOW)
     for uid in range(1, 10):
         alice.expunge("INBOX", [(uid, uid)], NOW)               # modseq 3 to 11
-    store.purge(NOW, Keep())
     assert alice.vanished("INBOX", 8) == [(7, 9)]
     assert alice.vanished("INBOX", 7) is None
     assert alice.mailbox("INBOX").vanish_floor == 8
+
+
+def test_a_purge_takes_a_slice_at_a_time(store, monkeypatch):
+    monkeypatch.setattr(mailboxes, "SLICE", 4)
+    alice = store.account(ALICE)
+    alice.deliver([message(f"q{number}")._replace(blob=bytes([number]) * 32) for number in range(10)], NOW)
+    alice.expunge("INBOX", [(1, 10)], NOW)
+    keep, gone = Keep(expunged=10, delivered=10, blobs=0), []
+    for _ in range(3):
+        gone.append(len(store.purge(NOW + 20, keep)))
+    assert gone == [4, 4, 2]
+    assert store.referenced([bytes([number]) * 32 for number in range(10)]) == set()
 
 
 def test_the_tables_are_searched_and_never_scanned(store):

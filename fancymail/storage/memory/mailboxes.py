@@ -46,7 +46,8 @@ class MemoryMailboxes:
 
     tables = ("validities", "boxes", "bits", "states", "tombs", "gone", "msgs", "threads", "deliveries", "log", "garbage")
 
-    def __init__(self) -> None:
+    def __init__(self, changes: int = 1000) -> None:
+        self.changes = changes
         self.validities: dict[str, int] = {}                            # account -> last UIDVALIDITY
         self.boxes: dict[int, tuple[str, Mailbox]] = {}                 # id -> account, mailbox
         self.bits: dict[tuple[int, str], int] = {}                      # mailbox, keyword -> bit
@@ -91,8 +92,6 @@ class MemoryMailboxes:
             if all(row.mid != mid for rows in (self.states, self.tombs) for row in rows.values()):
                 self.garbage[self.msgs.pop(mid).blob] = now
         self.deliveries = {key: value for key, value in self.deliveries.items() if value[1] >= now - keep.delivered}
-        self.log = {key: change for key, change in self.log.items()
-                    if key[0] in self.boxes and key[1] > self.boxes[key[0]][1].highestmodseq - keep.changes}
         due = [blob for blob, since in self.garbage.items() if since <= now - keep.blobs]
         named = self.referenced(due)
         for blob in due:
@@ -331,6 +330,7 @@ class MemoryAccount:
         rows = [row for (mailbox, _), row in self.store.states.items() if mailbox == box.id]
         octets = sum(msg.length + len(msg.prefix) for msg in (self.store.msgs[row.mid] for row in rows))
         self.store.log[box.id, change.modseq] = change
+        self.store.log.pop((box.id, change.modseq - self.store.changes), None)
         self._put(box._replace(highestmodseq=change.modseq, messages=len(rows), unseen=sum(not row.flags & SEEN for row in rows),
                                deleted=sum(bool(row.flags & DELETED) for row in rows), octets=octets))
 

@@ -124,12 +124,11 @@ class Usage(NamedTuple):
 
 
 class Keep(NamedTuple):
-    """How long what is gone is kept, in seconds, and how much of the change log."""
+    """How long what is gone is kept, in seconds."""
 
     expunged: int = 7 * 86400
     delivered: int = 12 * 86400
     blobs: int = 86400
-    changes: int = 1000         # records of each mailbox
 
 
 class AccountMailboxes(Protocol):
@@ -185,7 +184,7 @@ class MailboxStore(Protocol):
     def transaction(self) -> AbstractContextManager: """Over all accounts: what happens inside is committed together at the end."""
 
     def purge(self, now: int, keep: Keep) -> list[bytes]:
-        """Let go of what is older than `keep` says.
+        """Let go of some of what is older than `keep` says: call it now and then, and again when it returned much.
 
         Returns the blobs whose last reference went longer than `keep.blobs` ago and that nothing names now: unlink them at once."""
 

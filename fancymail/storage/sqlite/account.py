@@ -22,13 +22,18 @@ MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, ema
 BURIED = MESSAGE.replace("modseq", "0")
 
 
+CHANGES_KEPT = 1000             # records of the change log of each mailbox, at least
+VANISHED_KEPT = 10_000          # ranges of expunged UIDs of each mailbox; a client that asks for older ones reads the mailbox anew
+TRIM = 64                       # changes between two looks whether a history is too long
+
+
 class SqliteAccount:
     """One account's mailboxes."""
 
-    __slots__ = ("shard", "name")
+    __slots__ = ("shard", "name", "changes_kept")
 
-    def __init__(self, shard: Shard, name: str) -> None:
-        self.shard, self.name = shard, name
+    def __init__(self, shard: Shard, name: str, changes_kept: int = CHANGES_KEPT) -> None:
+        self.shard, self.name, self.changes_kept = shard, name, changes_kept
 
     def transaction(self) -> Shard:
         """All or nothing; nests."""
@@ -263,6 +268,17 @@ class SqliteAccount:
                            "octets = octets + ? WHERE id = ?", (change.modseq, messages, unseen, deleted, octets, box.id))
         self.shard.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
                            (box.id, change.modseq, change.kind, uidset.text(change.uids), change.add, change.remove))
+        if change.modseq % TRIM == 0:
+            self._trim(box.id, change.modseq)
+
+    def _trim(self, mailbox: int, modseq: int) -> None:
+        """Keep the histories of a mailbox bounded, and say how far back they still reach."""
+        self.shard.execute("DELETE FROM change WHERE mailbox = ? AND modseq <= ?", (mailbox, modseq - self.changes_kept))
+        row = self.shard.one("SELECT modseq FROM vanished WHERE mailbox = ? ORDER BY modseq DESC, first DESC LIMIT 1 OFFSET ?",
+                             (mailbox, VANISHED_KEPT))
+        if row is not None:
+            self.shard.execute("DELETE FROM vanished WHERE mailbox = ? AND modseq <= ?", (mailbox, *row))
+            self.shard.execute("UPDATE mailbox SET vanish_floor = max(vanish_floor, ?) WHERE id = ?", (*row, mailbox))
 
     def _find(self, name: str) -> Mailbox:
         box = self.mailbox(name)

@@ -12,32 +12,34 @@ from hashlib import blake2b
 from pathlib import Path
 
 from fancymail.storage.ports.mailboxes import Keep
-from fancymail.storage.sqlite.account import SqliteAccount
+from fancymail.storage.sqlite.account import CHANGES_KEPT, SqliteAccount
 from fancymail.storage.sqlite.database import open_database
 from fancymail.storage.sqlite.mailboxes_schema import STEPS
 from fancymail.storage.sqlite.shard import Shard
 
-VANISHED_KEPT = 10_000          # ranges of expunged UIDs remembered per mailbox; a client that asks for older ones reads the mailbox anew
+SLICE = 1000                    # rows of one kind that one purge lets go: it runs between deliveries
 UNUSED = """NOT EXISTS (SELECT 1 FROM state WHERE state.mid = msg.mid) AND NOT EXISTS (SELECT 1 FROM tomb WHERE tomb.mid = msg.mid)"""
 
 
 class SqliteMailboxes:
     """All accounts, in `directory`/shard-N.db."""
 
-    def __init__(self, directory: Path | str, shards: int = 1, cache: int = 16 << 20, synchronous: str = "FULL") -> None:
+    def __init__(self, directory: Path | str, shards: int = 1, cache: int = 16 << 20, changes: int = CHANGES_KEPT,
+                 synchronous: str = "FULL") -> None:
         directory = Path(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.shards = []
         for number in range(shards):
             path = directory / f"shard-{number}.db"
             self.shards.append(Shard(open_database(path, STEPS, cache=cache // shards, synchronous=synchronous), path, number, shards))
+        self.changes = changes
 
     def account(self, name: str) -> SqliteAccount:
         """The mailboxes of an account."""
         if len(self.shards) == 1:
-            return SqliteAccount(self.shards[0], name)
+            return SqliteAccount(self.shards[0], name, self.changes)
         place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
-        return SqliteAccount(self.shards[place % len(self.shards)], name)
+        return SqliteAccount(self.shards[place % len(self.shards)], name, self.changes)
 
     def accounts(self) -> list[str]:
         """Those that have mailboxes."""
@@ -54,14 +56,13 @@ class SqliteMailboxes:
 
     def purge(self, now: int, keep: Keep) -> list[bytes]:
         """Let go of what is older than `keep` says; see the port."""
-        due = []
+        due: list[bytes] = []
         for shard in self.shards:
             with shard:
-                self._drop_tombs(shard, now, now - keep.expunged)
-                shard.execute("DELETE FROM delivered WHERE at < ?", (now - keep.delivered,))
-                _trim_changes(shard, keep.changes)
-                _trim_vanished(shard)
-                due += [blob for (blob,) in shard.execute("DELETE FROM garbage WHERE since <= ? RETURNING blob", (now - keep.blobs,))]
+                tombs = _delete(shard, "tomb", "mailbox, uid", "expunged", now - keep.expunged, "mid")
+                drop_unused(shard, now, [mid for (mid,) in tombs])
+                _delete(shard, "delivered", "queue_id, recipient", "at", now - keep.delivered, "at")
+                due += [blob for (blob,) in _delete(shard, "garbage", "blob", "since", now - keep.blobs + 1, "blob")]
         named = self.referenced(due)
         return [blob for blob in dict.fromkeys(due) if blob not in named]
 
@@ -74,11 +75,6 @@ class SqliteMailboxes:
         for shard in self.shards:
             shard.close()
 
-    @staticmethod
-    def _drop_tombs(shard: Shard, now: int, before: int) -> None:
-        mids = [mid for (mid,) in shard.execute("DELETE FROM tomb WHERE expunged < ? RETURNING mid", (before,))]
-        drop_unused(shard, now, mids)
-
 
 def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
     """Delete those messages that are in no mailbox and no tomb any more; their blobs may be garbage from now on."""
@@ -87,13 +83,7 @@ def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
             shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
 
 
-def _trim_changes(shard: Shard, keep: int) -> None:
-    shard.execute("DELETE FROM change WHERE modseq <= (SELECT highestmodseq FROM mailbox WHERE mailbox.id = change.mailbox) - ?", (keep,))
-
-
-def _trim_vanished(shard: Shard) -> None:
-    crowded = list(shard.execute("SELECT mailbox FROM vanished GROUP BY mailbox HAVING count(*) > ?", (VANISHED_KEPT,)))
-    for (mailbox,) in crowded:
-        (floor,) = shard.one("SELECT modseq FROM vanished WHERE mailbox = ? ORDER BY modseq DESC LIMIT 1 OFFSET ?", (mailbox, VANISHED_KEPT))
-        shard.execute("DELETE FROM vanished WHERE mailbox = ? AND modseq <= ?", (mailbox, floor))
-        shard.execute("UPDATE mailbox SET vanish_floor = max(vanish_floor, ?) WHERE id = ?", (floor, mailbox))
+def _delete(shard: Shard, table: str, key: str, column: str, before: int, returning: str) -> list[tuple]:
+    """Delete the oldest rows, a slice of them at most."""
+    return shard.execute(f"DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} WHERE {column} < ? ORDER BY {column} LIMIT {SLICE}) "
+                         f"RETURNING {returning}", (before,)).fetchall()

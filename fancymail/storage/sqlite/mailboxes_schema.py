@@ -89,6 +89,7 @@ STEPS = (
             mailbox TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uid INTEGER NOT NULL, at INTEGER NOT NULL,
             PRIMARY KEY(queue_id, recipient)
         ) STRICT, WITHOUT ROWID;
+        CREATE INDEX delivered_at ON delivered(at);
 
         CREATE TABLE change(
             mailbox INTEGER NOT NULL, modseq INTEGER NOT NULL,
@@ -99,5 +100,6 @@ STEPS = (
         CREATE TABLE garbage(
             blob BLOB PRIMARY KEY, since INTEGER NOT NULL
         ) STRICT, WITHOUT ROWID;
+        CREATE INDEX garbage_since ON garbage(since);
     """),
 )
