@@ -79,6 +79,13 @@ def encode_result(result) -> list[bytes]:
     return [encode_value(result)]
 
 
+def answer_frames(result) -> list[bytes]:
+    """Return verb and parameters of an answer of one message: `ok` with what a verb returned, or the Reply that it returned."""
+    if type(result) is Reply:
+        return [result.verb.encode(), *map(encode_value, result.params)]
+    return [OK, *encode_result(result)]
+
+
 def error_frames(error: IpcError) -> list[bytes]:
     """Return verb and parameters of an error: the message first, as in the reference, then our extension, the status."""
     return [ERROR, error.text.encode("utf-8", "replace")[:2048], error.status.encode(), *(item.encode() for item in error.more)]

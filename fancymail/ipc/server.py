@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import zmq
 
-from fancymail.ipc.message import DELIMITER, ERROR, MAX_FRAMES, OK, RAW, IpcError, encode_result, encode_value, error_frames
+from fancymail.ipc.message import DELIMITER, ERROR, MAX_FRAMES, OK, RAW, IpcError, answer_frames, encode_value, error_frames
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import prepare
 from fancymail.ipc.verb import OPERATOR, Caller, Verb, verbs_of
@@ -141,7 +141,7 @@ class Server:
             if verb.remember and self._repeated(door, caller, tag):
                 return
             result = bound.method(*values, **{verb.wants_caller: caller}) if verb.wants_caller else bound.method(*values)
-            answer = [tag, OK, *encode_result(result)]
+            answer = [tag, *answer_frames(result)]
         except IpcError as error:
             self.counters["errors"] += 1
             answer = [tag, *error_frames(error)]
@@ -221,7 +221,7 @@ class Server:
 
     async def _later(self, job: "Job", bound: Bound, values: list, extra: dict) -> None:
         try:
-            answer = [job.tag, OK, *encode_result(await bound.method(*values, **extra))]
+            answer = [job.tag, *answer_frames(await bound.method(*values, **extra))]
         except Exception as error:
             answer = [job.tag, *self._frames_of(bound, error)]
         if bound.verb.remember:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.ipc.message import IpcError, encode_result, encode_value, error_frames, format_message, parse_line, raise_error
+from fancymail.ipc.message import IpcError, Reply, answer_frames, encode_result, encode_value, error_frames, format_message, parse_line, raise_error
 
 
 @pytest.mark.parametrize("line, verb, params", [
@@ -50,6 +50,7 @@ def test_results_become_frames():
     assert encode_result("x") == [b"x"]
     assert encode_result(("x", 1)) == [b"x", b"1"]
     assert encode_result([]) == []
+    assert answer_frames("x") == [b"ok", b"x"] and answer_frames(Reply("challenge", b"d")) == [b"challenge", b"d"]
 
 
 def test_errors_travel_with_the_message_first():
