@@ -89,6 +89,11 @@ class SmtpClient(Engine):
         self.out.clear()
         self._fail("lost", "4.3.0", reason)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether the session is up and between messages."""
+        return self.ready and self._transfer is None and not self.inbox
+
     def quit(self) -> None:
         """Say goodbye; `closing` follows the answer, or its deadline."""
         if self.ended:
