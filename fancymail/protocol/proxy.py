@@ -85,14 +85,15 @@ def _parse_v2(data: bytes | bytearray) -> ProxyHeader | None:
         raise ProtocolError("PROXY header too long")
     if len(data) < total:
         return None
+    # LOCAL (a health check of the balancer's own) and AF_UNSPEC: the block is discarded, whatever it holds.
+    if command & 15 == 0 or family >> 4 not in _V2_ADDRESSES:
+        return ProxyHeader(total)
     header = bytes(data[:total])
-    kind = family >> 4
-    form, size = _V2_ADDRESSES.get(kind, ("", 0))
+    form, size = _V2_ADDRESSES[family >> 4]
     if length < size:
         raise ProtocolError("PROXY header shorter than its addresses")
     _check_crc(header, 16 + size)
-    # LOCAL (a health check of the balancer's own) and families without an address of the network keep the socket's peer.
-    if command & 15 == 0 or not form or family & 15 != 1:
+    if not form or family & 15 != 1:             # a unix socket or a datagram names no peer that we could use
         return ProxyHeader(total)
     source, destination, source_port, destination_port = struct.unpack_from(form, header, 16)
     return ProxyHeader(total, str(ipaddress.ip_address(source)), source_port,

@@ -20,9 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fancymail.base.settings.tls import Tls
 
-SLICE = 16384                                  # one TLS record: a BIO fed in slices never grows beyond two of them
+# A BIO keeps the size of the most it ever held, so both are fed in small pieces: 28 kB for an idle connection that was busy, where
+# full records of 16 KiB would take 41 kB and save a quarter of the encryption's time.
+SLICE = 4096                                   # octets of ciphertext fed at once
+RECORD = 3072                                  # octets of plaintext in a record
 READ = 128 * 1024                              # most octets of ciphertext that `receive` is given at once
-_plain = bytearray(READ + 2 * SLICE)           # shared by all connections: used only within one call of receive()
+_plain = bytearray(READ + 32768)           # shared by all connections, used only within receive(): a read, and a record that waited for its end
 _plain_view = memoryview(_plain)
 
 
@@ -163,8 +166,8 @@ class TlsStream:
         """Return the records that carry `data`, and whatever else waits to be sent. Raises TlsError."""
         view, pieces = memoryview(data), []
         try:
-            for start in range(0, len(view), SLICE):
-                self._tls.write(view[start:start + SLICE])
+            for start in range(0, len(view), RECORD):
+                self._tls.write(view[start:start + RECORD])
                 pieces.append(self._outgoing.read())
         except ssl.SSLError as error:
             raise TlsError(reason(error)) from None
