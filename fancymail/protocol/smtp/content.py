@@ -34,9 +34,12 @@ class Unacceptable(Exception):
 
 
 def bare_newline(block: bytes) -> bool:
-    """Whether a block contains a CR without LF or an LF without CR (RFC 5321 2.3.8)."""
-    newlines = block.translate(None, _ALL_BUT_CRLF)
-    return newlines != b"\r\n" * (len(newlines) // 2)
+    """Whether a block contains a CR without LF or an LF without CR (RFC 5321 2.3.8).
+
+    All CRs and LFs are in pairs exactly when there are twice as many as pairs. To look at their order alone would not do: in
+    CR dot LF it is the right one, and that is how messages are smuggled.
+    """
+    return len(block.translate(None, _ALL_BUT_CRLF)) != 2 * block.count(b"\r\n")
 
 
 class ContentRules:
