@@ -118,7 +118,7 @@ class Completer:
 
     def __init__(self, daemon: str, line) -> None:
         self.line = line
-        self.verbs = sorted([*known_verbs(daemon), *WORDS])
+        self.verbs = sorted({*known_verbs(daemon), *WORDS})
         self.found: list[str] = []
 
     def __call__(self, text: str, number: int) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 FAKE = [sys.executable, str(Path(__file__).parent / "fake_suite.py")]
+REAL = [sys.executable, "-c", "import sys; sys.argv[0] = 'fancymail'; from fancymail.cli.suite import main; main()"]
 FMCTL = [sys.executable, "-c", "import sys; sys.argv[0] = 'fmctl'; from fancymail.cli.fmctl import main; main()"]
 OFFSETS = (24, 25, 110, 465, 587, 995)
 PATIENCE = 60
@@ -45,11 +46,11 @@ def run(command: list[str], *words: str, check: bool = True, **more) -> subproce
 
 
 class Suite:
-    """A suite that runs in the background; `facts` is what `up --json` printed."""
+    """A suite, of stand-ins or `real`, that runs in the background; `facts` is what `up --json` printed."""
 
-    def __init__(self, state: Path, *options: str, only: str = "auth,queue,smtpin") -> None:
+    def __init__(self, state: Path, *options: str, only: str = "auth,queue,smtpin", real: bool = False) -> None:
         self.state, self.base = state, free_base()
-        done = run(FAKE, "up", "--demo", "--state", state, "--port-base", self.base, "--only", only, "--json", "--detach", *options)
+        done = run(REAL if real else FAKE, "up", "--demo", "--state", state, "--port-base", self.base, "--only", only, "--json", "--detach", *options)
         self.facts = json.loads(done.stdout)
 
     def fancymail(self, *words: str, **more) -> subprocess.CompletedProcess:
