@@ -40,6 +40,7 @@ class Taken(msgspec.Struct):
     pending: list[int]          # indexes of the recipients without a final result
     first: float                # when it was pushed, seconds since the epoch
     size: int                   # octets of content
+    results: list               # the last results of recipients, as `result` gave them
 
 
 class QueueManager:
@@ -106,7 +107,7 @@ class QueueManager:
 
     def told(self, entry: Entry) -> Taken:
         """What `take` says of a message."""
-        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size)
+        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size, _decode(entry.results) if entry.results else [])
 
     def done(self, queue: str, *paths: str) -> None:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
