@@ -1,0 +1,89 @@
+"""Group commit: who arrives during a sync shares the next one; a failure reaches exactly its batch."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fancymail.core.commit import GroupCommit
+
+
+class Disk:
+    """A disk whose syncs wait until they are let go, and fail when told."""
+
+    def __init__(self):
+        self.written, self.synced, self.finished = [], [], []
+        self.gate = threading.Semaphore(0)
+        self.fail = None
+        self.executor = ThreadPoolExecutor(1)
+        self.commit = GroupCommit(self.written.append, self.sync, self.executor,
+                                  finish=lambda items, error: self.finished.append((items, error)))
+
+    def sync(self, items):
+        self.gate.acquire()
+        if self.fail:
+            raise self.fail
+        self.synced.append(items)
+
+    async def under_way(self, count):
+        while len(self.written) < count:
+            await asyncio.sleep(0)
+
+
+@pytest.fixture
+def disk():
+    disk = Disk()
+    yield disk
+    disk.executor.shutdown()
+
+
+async def test_all_of_a_turn_and_all_during_a_sync(disk):
+    first = [disk.commit.join(n) for n in range(3)]
+    await disk.under_way(1)
+    second = [disk.commit.join(n) for n in range(3, 5)] + [disk.commit.join()]
+    assert disk.written == [[0, 1, 2]]
+    disk.gate.release()
+    await asyncio.gather(*first)
+    assert not any(future.done() for future in second)
+    disk.gate.release()
+    await asyncio.gather(*second)
+    assert disk.synced == [[0, 1, 2], [3, 4]] and disk.commit.largest == 3
+    await disk.commit.idle()
+    third = disk.commit.join()
+    disk.gate.release()
+    await third
+    assert disk.written[-1] == [] and disk.commit.batches == 3
+
+
+async def test_a_failure_reaches_its_batch_only(disk):
+    disk.fail = OSError("no")
+    bad = disk.commit.join(1)
+    await disk.under_way(1)
+    good = disk.commit.join(2)
+    disk.gate.release()
+    with pytest.raises(OSError):
+        await bad
+    disk.fail = None
+    disk.gate.release()
+    await good
+    assert [error is None for _, error in disk.finished] == [False, True]
+
+
+async def test_a_waiter_that_went_away_disturbs_nobody(disk):
+    gone, stays = disk.commit.join(1), disk.commit.join(2)
+    gone.cancel()
+    disk.gate.release()
+    await stays
+    assert disk.synced == [[1, 2]]
+
+
+async def test_a_write_that_fails_is_not_synced(disk):
+    def refuse(items):
+        raise OSError("full")
+    disk.commit._write = refuse
+    with pytest.raises(OSError):
+        await disk.commit.join(1)
+    assert disk.synced == []

@@ -1,0 +1,139 @@
+"""The spool on disk: folders by descriptor, syncs of both kinds, files that go round."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+import fancymail.storage.spool as spool_module
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.storage.ports.spool import SlotUnfit
+from fancymail.storage.slots import is_slot_id, write_slot
+from fancymail.storage.spool import DiskSpool
+
+ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test")])
+
+
+@pytest.fixture
+def spool(tmp_path):
+    spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log")
+    yield spool
+    spool.close()
+
+
+def written(spool, content=b"content", reuse=False):
+    id = spool.new_id("incoming", reuse)
+    write_slot(spool.path("incoming", id), ENVELOPE, content)
+    return id
+
+
+def test_folders_are_private(spool):
+    assert sorted(os.listdir(spool.folder)) == ["corrupt", "dead", "free", "incoming"]
+    assert all(os.stat(f"{spool.folder}/{name}").st_mode & 0o777 == 0o700 for name in os.listdir(spool.folder))
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "queues").mkdir()
+    (tmp_path / "queues/incoming").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        DiskSpool(tmp_path / "queues", ["incoming"])
+
+
+def test_a_folder_put_in_the_way_later_changes_nothing(spool, tmp_path):
+    id = written(spool)
+    os.rename(f"{spool.folder}/incoming", f"{spool.folder}/away")
+    os.symlink(tmp_path, f"{spool.folder}/incoming")
+    assert spool.examine("incoming", id).size == 7
+    spool.remove("incoming", id)
+    assert os.listdir(f"{spool.folder}/away") == []
+
+
+def test_files_move_between_folders(spool):
+    id = written(spool)
+    assert spool.find("incoming", id) == "incoming" and is_slot_id(id)
+    assert spool.move(id, "incoming", "dead") and not spool.move(id, "incoming", "dead")
+    assert spool.find("incoming", id) == "dead" and spool.envelope("dead", id) == ENVELOPE
+    assert spool.envelope("incoming", id) is None
+    spool.remove("dead", id)
+    spool.remove("dead", id)
+    assert spool.find("incoming", id) == ""
+
+
+def test_examine_and_digest(spool):
+    id = written(spool)
+    found = spool.examine("incoming", id)
+    assert found.envelope == ENVELOPE and found.sha256 == spool.digest("incoming", id)
+    with open(spool.path("incoming", id), "r+b") as file:
+        file.truncate(80)
+    with pytest.raises(SlotUnfit):
+        spool.examine("incoming", id)
+    with pytest.raises(FileNotFoundError):
+        spool.examine("incoming", "a" * 26)
+
+
+def test_room_counts_octets_and_files(spool):
+    octets, files = spool.room()
+    assert octets > 0 and files > 0
+
+
+def test_a_slow_syncfs_is_left_alone_for_a_while(tmp_path, monkeypatch):
+    calls, times = [], iter([0.0, 0.2, 0.2, 5.0, 10.3, 10.31])
+    spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log", clock=lambda: next(times))
+    monkeypatch.setattr(spool_module, "_syncfs", lambda descriptor: calls.append("all"))
+    monkeypatch.setattr(spool_module, "_sync_file", lambda path, directory=None: calls.append(path))
+    id = written(spool)
+    for _ in range(3):
+        spool.sync([("incoming", id)])
+    assert calls == ["all", id, str(tmp_path / "log"), "all"]
+    spool.close()
+
+
+def test_an_old_kernel_gets_no_syncfs(tmp_path, monkeypatch):
+    monkeypatch.setattr(spool_module, "_kernel", lambda: (5, 4))
+    spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log")
+    monkeypatch.setattr(spool_module, "_syncfs", lambda descriptor: pytest.fail("its errors would not be told"))
+    spool.sync([("incoming", written(spool)), ("incoming", "a" * 26)])          # a file that is gone was settled meanwhile
+    spool.close()
+
+
+def test_the_answer_of_syncfs_is_believed(spool, monkeypatch):
+    class Library:
+        def syncfs(self, descriptor):
+            import ctypes
+            ctypes.set_errno(5)
+            return -1
+    monkeypatch.setattr(spool_module, "_libc", Library())
+    with pytest.raises(OSError) as caught:
+        spool.sync([])
+    assert caught.value.errno == 5
+
+
+def test_nothing_is_reused_after_a_failed_sync(spool, monkeypatch):
+    spool.retire("incoming", written(spool))
+
+    def failing(descriptor):
+        raise OSError(5, "EIO")
+    monkeypatch.setattr(spool_module, "_syncfs", failing)
+    with pytest.raises(OSError):
+        spool.sync([])
+    assert not os.path.exists(spool.path("incoming", spool.new_id("incoming", True)))
+    monkeypatch.undo()
+    spool.sync([])
+    assert os.path.exists(spool.path("incoming", spool.new_id("incoming", True)))
+
+
+def test_retired_files_are_found_after_a_restart(spool, tmp_path):
+    spool.retire("incoming", written(spool))
+    again = DiskSpool(tmp_path / "queues", ["incoming"])
+    assert os.path.exists(again.path("incoming", again.new_id("incoming", True)))
+    again.close()
+
+
+def test_large_files_and_files_with_odd_rights_are_removed(spool):
+    large, open_to_all = written(spool, b"x" * 100_000), written(spool)
+    os.chmod(spool.path("incoming", open_to_all), 0o644)
+    for id in (large, open_to_all, "a" * 26):
+        spool.retire("incoming", id)
+    assert os.listdir(f"{spool.folder}/free") == [] and list(spool.names("incoming")) == []
