@@ -2,9 +2,9 @@
 
     python -m bench.ipc [--seconds 2] [--rounds 3]
 
-Each pair is a server process and a client process on one ipc endpoint, all with the same frames ([empty, 16-octet tag, verb] -> [empty, tag, ok, name]).
-Prints round trips/s (one in flight) and pipelined messages/s (128 in flight), the median of the rounds taken in turn. The daemon rows are a whole daemon
-(dispatch, validation, roles), at the operator's door and at the CURVE door.
+Each pair is a server process and a client process on one ipc endpoint, all with the same frames ([empty, 16-octet tag, verb] ->
+[empty, tag, ok, name]). Prints round trips/s (one in flight) and pipelined messages/s (128 in flight), the median of the rounds taken
+in turn. The daemon rows are a whole daemon (dispatch, validation, roles), at the operator's door and at the CURVE door.
 """
 
 from __future__ import annotations
