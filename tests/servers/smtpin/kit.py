@@ -260,6 +260,20 @@ async def connected(server: Server, port: str = "smtp", ssl=None):
         talk.close()
 
 
+@contextlib.asynccontextmanager
+async def several(server: Server, count: int, port: str = "smtp"):
+    """Many clients at once."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connected(server, port)) for _ in range(count)]
+
+
+async def until(condition) -> None:
+    """Let the loop run until a condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 async def canary(server: Server) -> None:
     """The server still takes honest mail."""
     before = len(server.queue.messages)

@@ -1,0 +1,154 @@
+"""Auth, queue or the disk is in trouble: the client is told to come back, nothing is lost, nothing is accepted that isn't kept."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+
+import pytest
+
+from fancymail.storage import slots
+from tests.servers.smtpin.kit import canary, connected, smtpin, until
+
+
+@pytest.mark.parametrize("status, code", [("4.4.1", "451 4.3.0"), ("5.3.0", "451 4.3.0"), ("4.3.1", "452 4.3.1"), ("5.5.4", "451 4.3.0")])
+async def test_a_push_that_fails(tmp_path, status, code):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        server.queue.refuse = status
+        assert (await talk.bring("x")).startswith(code)
+        server.queue.refuse = ""
+        assert (await talk.bring("x")).startswith("250")
+        assert len(server.queue.messages) == 1
+
+
+async def test_one_bad_slot_costs_its_neighbours_nothing(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as one, connected(server) as two:
+        for talk in (one, two):
+            await talk.hello()
+            talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
+            await talk.replies(3)
+        server.hold()
+        one.send("x\r\n.\r\n")
+        two.send("x\r\n.\r\n")
+        await until(lambda: sum(len(held[3]) - 1 for held in server.held if held[2] == "push") == 2)
+        bad = next(held for held in server.held if held[2] == "push")[3][1]
+        del server.queue.out[bad]
+        server.release()
+        replies = sorted([await one.reply(), await two.reply()])
+        assert replies[0].startswith("250") and replies[1].startswith("451 4.3.0")
+        await canary(server)
+
+
+async def test_no_slots(tmp_path):
+    async with smtpin(tmp_path, slots_ahead=1) as server, connected(server) as talk:
+        await talk.hello()
+        await until(lambda: len(server.pools["incoming"]))
+        server.queue.refuse_slots = "4.4.1"
+        assert (await talk.bring("x")).startswith("250")                # the one that was asked for ahead
+        talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
+        assert (await talk.replies(3))[2].startswith("451 4.3.0")
+        server.queue.refuse_slots = "4.3.1"
+        assert (await talk.say("DATA")).startswith("452 4.3.1")
+        assert (await talk.say("RSET")).startswith("250")
+        assert (await talk.say("MAIL FROM:<s@x.test>")).startswith("452 4.3.1")      # remembered for a moment
+        server.queue.refuse_slots = ""
+        for pool in server.pools.values():
+            pool._full_until = 0.0
+        await canary(server)
+
+
+async def test_a_client_that_leaves_gives_its_slot_back(tmp_path):
+    async with smtpin(tmp_path, slots_ahead=4) as server:
+        await until(lambda: len(server.pools["incoming"]) == 4)
+        for _ in range(10):
+            async with connected(server) as talk:
+                await talk.hello()
+                talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
+                await talk.replies(3)
+                talk.send("half a mess")
+        await until(lambda: not any(listener.connections for listener in server.listeners))
+        await until(lambda: len(server.pools["incoming"]) >= 4)
+        assert len(server.queue.out) <= 16 and not server.queue.messages
+        await canary(server)
+
+
+async def test_a_client_that_leaves_while_slots_or_answers_are_awaited(tmp_path):
+    async with smtpin(tmp_path, slots_ahead=1) as server:
+        await until(lambda: len(server.pools["incoming"]))
+        server.hold()
+        async with connected(server) as talk:
+            await talk.hello()
+            talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\n")
+            await until(lambda: any(held[2] == "resolve" for held in server.held))
+        await until(lambda: not any(listener.connections for listener in server.listeners))
+        server.release()
+        await canary(server)
+        server.hold()
+        server.pools["incoming"].forget()
+        async with connected(server) as talk:
+            await talk.hello()
+            talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
+            await until(lambda: any(held[2] == "slot" for held in server.held))
+        await until(lambda: not any(listener.connections for listener in server.listeners))
+        server.release()
+        await canary(server)
+
+
+@pytest.mark.parametrize("number, code", [(errno.ENOSPC, "452 4.3.1"), (errno.EIO, "451 4.3.0"), (errno.EDQUOT, "452 4.3.1")])
+@pytest.mark.parametrize("size", [10, 200_000], ids=["small", "spilled"])
+async def test_the_disk_refuses(tmp_path, monkeypatch, number, code, size):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        with monkeypatch.context() as patch:
+            patch.setattr(slots, "_write_all", _failing(number))
+            assert (await talk.bring("Subject: x\r\n\r\n" + "line\r\n" * (size // 6))).startswith(code)
+        assert not server.queue.messages
+        assert (await talk.bring("x")).startswith("250")
+        await canary(server)
+
+
+def _failing(number: int):
+    def write(*_):
+        raise OSError(number, os.strerror(number))
+    return write
+
+
+async def test_the_slot_folder_is_gone(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        folder = server.queue.folder
+        await until(lambda: len(server.pools["incoming"]))
+        folder.rename(folder.with_name("elsewhere"))
+        talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
+        assert (await talk.replies(3))[2].startswith("451 4.3.0")
+        folder.with_name("elsewhere").rename(folder)
+        assert (await talk.say("DATA")).startswith("354")
+        assert (await talk.say("x\r\n.")).startswith("250")
+
+
+async def test_questions_wait_while_auth_is_restarted(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as one, connected(server) as two:
+        for talk in (one, two):
+            await talk.hello()
+        server.hold()
+        for talk in (one, two):
+            talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\n")
+            await talk.reply()
+        await until(lambda: [held[2] for held in server.held].count("resolve") == 1)      # one question for both
+        await asyncio.sleep(0)
+        server.release()
+        for talk in (one, two):
+            assert (await talk.reply()).startswith("250 2.1.5")
+
+
+async def test_auth_answers_nonsense(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        for answer in ([], ["nonsense"], ["file:/etc/passwd"], ["local:"]):
+            server.auth.routes["odd"] = answer
+            server.directory.forget()
+            await talk.say("MAIL FROM:<s@x.test>")
+            assert (await talk.say("RCPT TO:<odd@us.test>")).startswith("451")
+            await talk.say("RSET")
