@@ -91,10 +91,14 @@ class Mailboxes:
         return account.deliver([Delivery(INBOX, "", 0, blob.hash, blob.length, prefix, now, relatives(head))], now)[0]
 
     def _deliver_to(self, name: str, arrivals: list[Arrival]) -> list[Delivered | MailboxRefusal]:
-        account = self.account(name)
-        if any(arrival.quota for arrival in arrivals):
-            return [self._deliver_one(account, arrival) for arrival in arrivals]
-        return account.deliver([self._delivery(account, arrival) for arrival in arrivals], int(self.wall()))
+        account = self.store.account(name)
+        try:
+            if any(arrival.quota for arrival in arrivals):
+                return [self._deliver_one(account, arrival) for arrival in arrivals]
+            return account.deliver([self._delivery(account, arrival) for arrival in arrivals], int(self.wall()))
+        except NoSuchMailbox:           # the first mail of an account: it was not looked for before, since nearly all have mail
+            self.account(name)
+            return self._deliver_to(name, arrivals)
 
     def _deliver_one(self, account: AccountMailboxes, arrival: Arrival) -> Delivered | MailboxRefusal:
         """One by one, since each may be the one that is too many. What had been delivered before counts as delivered, full or not."""

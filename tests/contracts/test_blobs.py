@@ -9,6 +9,7 @@ from hashlib import sha256
 import pytest
 
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.storage import blobs as blobs_module
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.memory.blobs import MemoryBlobs
 from fancymail.storage.ports.blobs import BadContent, Blob
@@ -19,7 +20,9 @@ CONTENT = b"From: alice@example.test\r\nSubject: tea\r\n\r\nAt five.\r\n"
 
 @pytest.fixture(params=["files", "memory"])
 def blobs(request, tmp_path):
-    return FileBlobs(tmp_path / "blobs") if request.param == "files" else MemoryBlobs()
+    store = FileBlobs(tmp_path / "blobs") if request.param == "files" else MemoryBlobs()
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -122,7 +125,9 @@ def test_a_blob_that_is_too_short_is_noticed(blobs):
 
 @pytest.fixture
 def files(tmp_path):
-    return FileBlobs(tmp_path / "blobs")
+    store = FileBlobs(tmp_path / "blobs")
+    yield store
+    store.close()
 
 
 def test_a_link_is_a_link_and_not_a_copy(files, slot, tmp_path):
@@ -214,11 +219,31 @@ def test_a_failed_sync_is_tried_again(files, slot, monkeypatch):
     assert len(synced) == 1
 
 
+def test_a_batch_is_one_sync_of_the_filesystem(files, slot, monkeypatch):
+    synced = []
+    monkeypatch.setattr(blobs_module, "_sync_filesystem", synced.append)
+    monkeypatch.setattr(blobs_module, "_SYNCFS", True)
+    for number in range(9):
+        files.link(slot(b"%d" % number))
+    files.sync()
+    files.sync()
+    assert synced == [files._descriptor]
+
+
+def test_without_syncfs_each_directory_is_synced(files, slot, monkeypatch):
+    synced = []
+    monkeypatch.setattr(blobs_module, "_SYNCFS", False)
+    monkeypatch.setattr(blobs_module, "_sync", synced.append)
+    names = {files.link(slot(b"%d" % number))[0].hash.hex()[:2] for number in range(9)}
+    files.sync()
+    assert sorted(synced) == sorted(f"{files.root}/{name}" for name in names)
+
+
 def test_leftovers_of_a_crash_are_removed_at_start(files, tmp_path):
     incoming = files.incoming()
     incoming.write(b"x" * 100_000)
     assert list((tmp_path / "blobs/tmp").iterdir())
-    FileBlobs(tmp_path / "blobs")
+    FileBlobs(tmp_path / "blobs").close()
     assert not list((tmp_path / "blobs/tmp").iterdir())
 
 

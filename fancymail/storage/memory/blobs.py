@@ -78,6 +78,9 @@ class MemoryBlobs:
         """Compare a content with its name."""
         return sha256(self._contents[blob]).digest() == blob
 
+    def close(self) -> None:
+        """Nothing is open."""
+
 
 class IncomingOctets:
     """A content on its way in."""

@@ -323,15 +323,19 @@ class MemoryAccount:
         modseq, last = box.highestmodseq + 1, box.uidnext + len(rows) - 1
         for uid, (flags, mid) in enumerate(rows, box.uidnext):
             self.store.states[box.id, uid] = Row(flags, modseq, mid, now)
-        self._changed(box._replace(uidnext=last + 1), Change(modseq, "add", [(box.uidnext, last)]))
+        self._count(box._replace(uidnext=last + 1), modseq)
 
     def _changed(self, box: Mailbox, change: Change) -> None:
         """Log a change and count the mailbox anew."""
+        self.store.log[box.id, change.modseq] = change
+        for key in [key for key in self.store.log if key[0] == box.id and key[1] <= change.modseq - self.store.changes]:
+            del self.store.log[key]
+        self._count(box, change.modseq)
+
+    def _count(self, box: Mailbox, modseq: int) -> None:
         rows = [row for (mailbox, _), row in self.store.states.items() if mailbox == box.id]
         octets = sum(msg.length + len(msg.prefix) for msg in (self.store.msgs[row.mid] for row in rows))
-        self.store.log[box.id, change.modseq] = change
-        self.store.log.pop((box.id, change.modseq - self.store.changes), None)
-        self._put(box._replace(highestmodseq=change.modseq, messages=len(rows), unseen=sum(not row.flags & SEEN for row in rows),
+        self._put(box._replace(highestmodseq=modseq, messages=len(rows), unseen=sum(not row.flags & SEEN for row in rows),
                                deleted=sum(bool(row.flags & DELETED) for row in rows), octets=octets))
 
 

@@ -67,3 +67,4 @@ class BlobStore(Protocol):
     def discard(self, blobs: Iterable[bytes]) -> int: """Unlink those that are not pinned; returns how many."""
     def stale(self, part: int, before: float) -> list[bytes]: """Blobs of one part that nobody linked or wrote since `before`."""
     def verify(self, blob: bytes) -> bool: """Read a blob whole and compare its hash; raises KeyError when it is not there."""
+    def close(self) -> None: """Let go of what is open."""

@@ -86,7 +86,7 @@ class Delivery(NamedTuple):
     """One message for one mailbox of an account, with all that is to be kept of it."""
 
     mailbox: str                # name; it must exist
-    queue_id: str               # with `recipient`: what is delivered once and never twice; "" asks for no such check
+    queue_id: str               # with `recipient` and `internaldate`: what is delivered once, never twice; "" asks for no such check
     recipient: int
     blob: bytes
     length: int
@@ -106,10 +106,10 @@ class Delivered(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One record of the change log: what one command did to a mailbox."""
+    """One record of the change log: what one command did to messages that were there. Added ones show by their UIDs."""
 
     modseq: int
-    kind: str                   # "add", "flags" or "vanish"
+    kind: str                   # "flags" or "vanish"
     uids: Ranges
     add: int = 0                # of "flags": bits set and bits cleared
     remove: int = 0

@@ -115,7 +115,9 @@ class SqliteAccount:
     # Messages
 
     def deliver(self, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
-        """Add messages; see storage/sqlite/delivery.py."""
+        """Add messages; see storage/sqlite/delivery.py. Nothing of it can fail alone, so it needs no savepoint of its own."""
+        if self.shard.depth:
+            return deliver(self, deliveries, now)
         with self.shard:
             return deliver(self, deliveries, now)
 
@@ -258,14 +260,23 @@ class SqliteAccount:
 
     def added(self, box: Mailbox, flags: list[int], octets: int) -> None:
         """Account for messages that took the UIDs from box.uidnext on, all under one modseq."""
-        count, modseq = len(flags), box.highestmodseq + 1
-        self.shard.execute("UPDATE mailbox SET uidnext = uidnext + ? WHERE id = ?", (count, box.id))
-        self._changed(box, Change(modseq, "add", [(box.uidnext, box.uidnext + count - 1)]),
-                      count, sum(not bits & SEEN for bits in flags), sum(bool(bits & DELETED) for bits in flags), octets)
+        last = box.uidnext + len(flags) - 1
+        self._count(box, len(flags), sum(not bits & SEEN for bits in flags), sum(bool(bits & DELETED) for bits in flags), octets, last + 1)
+
+    def find_with_account(self, name: str) -> tuple[int, Mailbox]:
+        """A mailbox and the number of its account; raises NoSuchMailbox."""
+        row = self.shard.one(f"SELECT mailbox.account, {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account "
+                             "WHERE account.name = ? AND mailbox.name = ?", (self.name, name))
+        if row is None:
+            raise NoSuchMailbox(name)
+        return row[0], Mailbox._make(row[1:])
+
+    def _count(self, box: Mailbox, messages: int, unseen: int, deleted: int, octets: int, uidnext: int) -> None:
+        self.shard.execute("UPDATE mailbox SET uidnext = ?, highestmodseq = highestmodseq + 1, messages = messages + ?, unseen = unseen + ?, "
+                           "deleted = deleted + ?, octets = octets + ? WHERE id = ?", (uidnext, messages, unseen, deleted, octets, box.id))
 
     def _changed(self, box: Mailbox, change: Change, messages: int, unseen: int, deleted: int, octets: int) -> None:
-        self.shard.execute("UPDATE mailbox SET highestmodseq = ?, messages = messages + ?, unseen = unseen + ?, deleted = deleted + ?, "
-                           "octets = octets + ? WHERE id = ?", (change.modseq, messages, unseen, deleted, octets, box.id))
+        self._count(box, messages, unseen, deleted, octets, box.uidnext)
         self.shard.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
                            (box.id, change.modseq, change.kind, uidset.text(change.uids), change.add, change.remove))
         if change.modseq % TRIM == 0:

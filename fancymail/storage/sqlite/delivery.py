@@ -10,33 +10,31 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
-from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox, NoSuchMailbox
+from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox
 
 if TYPE_CHECKING:
     from fancymail.storage.sqlite.account import SqliteAccount
     from fancymail.storage.sqlite.shard import Shard
 
 
+class Filing:
+    """One mailbox of a batch: what it was before, and what is added."""
+
+    __slots__ = ("account", "box", "flags", "octets")
+
+    def __init__(self, account: int, box: Mailbox) -> None:
+        self.account, self.box = account, box
+        self.flags: list[int] = []
+        self.octets = 0
+
+
 def deliver(account: SqliteAccount, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
-    """Add messages; the UIDs of each mailbox follow the order of `deliveries`."""
-    shard, results = account.shard, []
-    boxes: dict[str, tuple[Mailbox, list[int], list[int]]] = {}         # mailbox, flags and sizes of what was added
-    number = _account_number(shard, account.name)
-    for delivery in deliveries:
-        earlier = _earlier(shard, delivery) if delivery.queue_id else None
-        if earlier is not None:
-            results.append(earlier)
-            continue
-        if delivery.mailbox not in boxes:
-            boxes[delivery.mailbox] = (_find(account, delivery.mailbox), [], [])
-        box, flags, sizes = boxes[delivery.mailbox]
-        uid = box.uidnext + len(flags)
-        _insert(shard, number, box, uid, delivery, now)
-        flags.append(delivery.flags)
-        sizes.append(len(delivery.prefix) + delivery.length)
-        results.append(Delivered(box.name, uid, box.uidvalidity, False))
-    for box, flags, sizes in boxes.values():
-        account.added(box, flags, sum(sizes))
+    """Add messages; the UIDs of each mailbox follow the order of `deliveries`. Mailboxes are looked up before anything is added."""
+    filings = {name: Filing(*account.find_with_account(name)) for name in {delivery.mailbox for delivery in deliveries}}
+    results = [_file(account.shard, filings[delivery.mailbox], delivery, now) for delivery in deliveries]
+    for filing in filings.values():
+        if filing.flags:
+            account.added(filing.box, filing.flags, filing.octets)
     return results
 
 
@@ -45,44 +43,42 @@ def email_id(blob: bytes, prefix: bytes) -> str:
     return "M" + sha256(blob + prefix).hexdigest()[:32]
 
 
-def _insert(shard: Shard, account: int, box: Mailbox, uid: int, delivery: Delivery, now: int) -> None:
+def _file(shard: Shard, filing: Filing, delivery: Delivery, now: int) -> Delivered:
+    box, uid = filing.box, filing.box.uidnext + len(filing.flags)
+    if delivery.queue_id and not _first_time(shard, filing, delivery, uid, now):
+        row = shard.one("SELECT mailbox, uid, uidvalidity FROM delivered WHERE received = ? AND queue_id = ? AND recipient = ?",
+                        (delivery.internaldate, delivery.queue_id, delivery.recipient))
+        return Delivered(*row, True)
     emailid = email_id(delivery.blob, delivery.prefix)
-    threadid = _thread(shard, account, delivery.references, emailid)
     (mid,) = shard.one("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING mid",
-                       (account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid, threadid))
+                       (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid,
+                        _thread(shard, filing.account, delivery.references, emailid)))
     shard.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (box.id, uid, delivery.flags, box.highestmodseq + 1, mid, now))
-    if delivery.queue_id:
-        shard.execute("INSERT INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?)",
-                      (delivery.queue_id, delivery.recipient, account, box.name, box.uidvalidity, uid, now))
+    filing.flags.append(delivery.flags)
+    filing.octets += len(delivery.prefix) + delivery.length
+    return Delivered(box.name, uid, box.uidvalidity, False)
 
 
-def _earlier(shard: Shard, delivery: Delivery) -> Delivered | None:
-    row = shard.one("SELECT mailbox, uid, uidvalidity FROM delivered WHERE queue_id = ? AND recipient = ?", (delivery.queue_id, delivery.recipient))
-    return None if row is None else Delivered(*row, True)
+def _first_time(shard: Shard, filing: Filing, delivery: Delivery, uid: int, now: int) -> bool:
+    """Claim a delivery; False when somebody had it before."""
+    shard.execute("INSERT INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                  (delivery.internaldate, delivery.queue_id, delivery.recipient, filing.account, filing.box.name, filing.box.uidvalidity, uid, now))
+    return shard.connection.changes() > 0
 
 
 def _thread(shard: Shard, account: int, references: Sequence[int], emailid: str) -> str:
     """The thread of the first known relative, else a new one; all relatives are remembered with it. A thread id never changes."""
-    known = None
-    for reference in references:
-        known = shard.one("SELECT threadid FROM reference WHERE account = ? AND hash = ?", (account, reference))
-        if known is not None:
-            break
-    threadid = known[0] if known else "T" + emailid[1:]
-    for reference in references:
-        shard.execute("INSERT INTO reference VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (account, reference, threadid))
+    if not references:
+        return "T" + emailid[1:]
+    known = dict(shard.execute(f"SELECT hash, threadid FROM reference WHERE account = ? AND hash IN ({_marks('?', len(references))})",
+                               (account, *references)))
+    threadid = next((known[reference] for reference in references if reference in known), "T" + emailid[1:])
+    new = [reference for reference in references if reference not in known]
+    if new:
+        shard.execute(f"INSERT INTO reference VALUES {_marks('(?, ?, ?)', len(new))} ON CONFLICT DO NOTHING",
+                      [value for reference in new for value in (account, reference, threadid)])
     return threadid
 
 
-def _account_number(shard: Shard, name: str) -> int:
-    row = shard.one("SELECT id FROM account WHERE name = ?", (name,))
-    if row is None:
-        raise NoSuchMailbox(name)
-    return row[0]
-
-
-def _find(account: SqliteAccount, name: str) -> Mailbox:
-    box = account.mailbox(name)
-    if box is None:
-        raise NoSuchMailbox(name)
-    return box
+def _marks(mark: str, count: int) -> str:
+    return ", ".join([mark] * count)

@@ -61,7 +61,7 @@ class SqliteMailboxes:
             with shard:
                 tombs = _delete(shard, "tomb", "mailbox, uid", "expunged", now - keep.expunged, "mid")
                 drop_unused(shard, now, [mid for (mid,) in tombs])
-                _delete(shard, "delivered", "queue_id, recipient", "at", now - keep.delivered, "at")
+                _delete(shard, "delivered", "received, queue_id, recipient", "at", now - keep.delivered, "at")
                 due += [blob for (blob,) in _delete(shard, "garbage", "blob", "since", now - keep.blobs + 1, "blob")]
         named = self.referenced(due)
         return [blob for blob in dict.fromkeys(due) if blob not in named]

@@ -85,9 +85,10 @@ STEPS = (
         ) STRICT, WITHOUT ROWID;
 
         CREATE TABLE delivered(
+            received INTEGER NOT NULL,                      -- of the envelope: ids are random, so new rows would lie all over the table
             queue_id TEXT NOT NULL, recipient INTEGER NOT NULL, account INTEGER NOT NULL,
             mailbox TEXT NOT NULL, uidvalidity INTEGER NOT NULL, uid INTEGER NOT NULL, at INTEGER NOT NULL,
-            PRIMARY KEY(queue_id, recipient)
+            PRIMARY KEY(received, queue_id, recipient)
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX delivered_at ON delivered(at);
 
