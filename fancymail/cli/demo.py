@@ -24,6 +24,7 @@ USERS = ("alice", "bob", "postmaster")
 NAMES = [HOSTNAME, "localhost", DOMAIN, "127.0.0.1", "::1"]
 PORT_BASE = 20_000
 HIGHEST_BASE = 65_535 - 5_269          # the highest usual port (XMPP between servers) must still fit
+PATIENCE = 30.0                        # seconds for one verb of auth: the first password hashes may have to wait
 MARK = "# Written by `fancymail up --demo` at every start; put your own options into a file and give it with --config."
 PORTS = {                              # section -> option -> (what it is called in --json, its usual port)
     "smtpin": {"listen-smtp": ("smtp", 25), "listen-submission": ("submission", 587), "listen-submissions": ("submissions", 465),
@@ -54,17 +55,21 @@ def passwords(paths: Paths) -> dict[str, str]:
 
 def make_accounts(auth: SyncClient, accounts: dict[str, str]) -> None:
     """Have fm-auth know the domain and the accounts; what it knows already stays as it is. Raises IpcError."""
-    _unless_there(auth, "domain-add", DOMAIN)
+    if DOMAIN.encode() not in auth.call("domain-list", timeout=PATIENCE):
+        auth.call("domain-add", DOMAIN, timeout=PATIENCE)
     for address, password in accounts.items():
-        _unless_there(auth, "account-add", address, password)
+        if not _is_there(auth, address):
+            auth.call("account-add", address, password, timeout=PATIENCE)
 
 
-def _unless_there(auth: SyncClient, verb: str, *params: str) -> None:
+def _is_there(auth: SyncClient, address: str) -> bool:
     try:
-        auth.call(verb, *params, timeout=30)
+        auth.call("verify", address, timeout=PATIENCE)
     except IpcError as error:
-        if "exist" not in error.text:
+        if error.temporary:
             raise
+        return False
+    return True
 
 
 def _write_configuration(file: Path, port_base: int, overrides: Path | None) -> None:

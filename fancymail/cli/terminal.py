@@ -41,7 +41,7 @@ def table(screen, title: str, heads: Sequence[str], rows: Iterable[Sequence[obje
         return
     from rich.table import Table
     from rich.text import Text
-    drawn = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    drawn = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False, show_header=any(heads))
     for head in heads:
         drawn.add_column(head, overflow="fold")
     for row in cells:
@@ -54,7 +54,7 @@ def _plain_table(screen: Plain, title: str, heads: Sequence[str], cells: list[li
     if title:
         screen.print(title)
     widths = [max(map(_width, column)) for column in zip(heads, *cells)] if cells else [len(head) for head in heads]
-    for row in [list(heads), *cells]:
+    for row in [list(heads), *cells] if any(heads) else cells:
         screen.print("  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths)).rstrip())
     screen.print()
 

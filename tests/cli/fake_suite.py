@@ -8,6 +8,7 @@ import sys
 import types
 
 from fancymail.cli.suite import main
+from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import Text, verb
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.sockets import listening
@@ -17,14 +18,28 @@ class FakeAuth(Daemon):
     """Knows only what it is told."""
 
     name = "auth"
+    known: set[str] = set()
+
+    @verb(name="domain-list")
+    def domain_list(self) -> list[str]:
+        """List domains."""
+        return [name for name in self.known if "@" not in name]
 
     @verb(name="domain-add")
     def domain_add(self, name: Text) -> None:
         """Add a domain."""
+        self.known.add(name)
+
+    @verb
+    def verify(self, user: Text) -> None:
+        """Tell whether a user exists."""
+        if user not in self.known:
+            raise IpcError("5.1.1", "no such user")
 
     @verb(name="account-add")
     def account_add(self, address: Text, password: Text) -> None:
         """Add an account."""
+        self.known.add(address)
         self.log.info("account", address=address)
 
 
