@@ -6,12 +6,14 @@ duration in seconds that the driver arms again whenever `deadline_epoch` changes
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 
 class ProtocolError(Exception):
     """The peer broke the protocol in a way that ends the session."""
 
 
-class Engine:
+class Engine(ABC):
     """Buffers of one session. Subclasses parse in `next_event` and append to `self.out`.
 
     Rules for subclasses: an event that needs a decision sets `self.busy`; while busy, next_event returns None; the answering
@@ -38,9 +40,9 @@ class Engine:
         """The peer will send no more."""
         self.eof = True
 
+    @abstractmethod
     def next_event(self):
         """Return the next thing to decide, or None when more octets or a pending decision are needed."""
-        raise NotImplementedError
 
     def to_send(self) -> bytes:
         """Take all octets that wait to be sent."""
