@@ -100,7 +100,7 @@ class Directory:
         try:
             self._store.add_domain(name)
         except Exists:
-            raise AccountError("5.5.1", f"{name} is there already") from None
+            raise AccountError("5.5.1", f"{name} already exists") from None
         return name
 
     def remove_domain(self, text: str) -> str:
@@ -127,7 +127,7 @@ class Directory:
         """Return the address of an account that could be made; raises AccountError naming what is in the way."""
         address = self._new(self._full(text))
         if self._store.account(address.key):
-            raise AccountError("5.5.1", f"{address} is there already")
+            raise AccountError("5.5.1", f"{address} already exists")
         return address
 
     def add_account(self, text: str, credentials: Credentials | None = None, quota: int = 0) -> Account:
@@ -139,7 +139,7 @@ class Directory:
         try:
             self._store.add_account(account)
         except Exists:
-            raise AccountError("5.5.1", f"{address} is there already") from None
+            raise AccountError("5.5.1", f"{address} already exists") from None
         return account
 
     def change(self, user: str, **fields) -> Account:

@@ -54,6 +54,12 @@ def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
     return parsed.ipv4_mapped or parsed if parsed.version == 6 else parsed
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is this host's own."""
+    parsed = _parsed(address)
+    return parsed is not None and parsed.is_loopback
+
+
 class Budget:
     """Failures of accounts and of networks. `first`, `longest`: seconds of the first and the longest wait; `memory`: seconds
     after the last failure in which it is forgotten; `trusted`: networks that never wait, loopback is always one."""
@@ -121,6 +127,10 @@ class Budget:
             self._known.move_to_end(key)
             if len(self._known) > self._most:
                 self._known.popitem(last=False)
+
+    def adopt(self, other: Budget) -> None:
+        """Take over what another budget has counted: new settings forgive nobody."""
+        self._entries, self._known = other._entries, other._known
 
     def bans(self, now: float) -> list[Ban]:
         """Return who has to wait, the longest wait first."""
