@@ -17,6 +17,7 @@ from fancymail.storage.ports.spool import SlotUnfit, Spool, Written
 from .commit import GroupCommit
 
 RECIPIENT_TEXT = 1000           # characters of recipients kept in the index
+GIVEN_KEPT = 100_000            # ids given and not pushed that are remembered
 ENDED_KEPT = 50_000             # ids of ended messages remembered, twice over, so that a late repetition is understood
 EVERYTHING = 1 << 62            # a seq above all
 
@@ -45,6 +46,7 @@ class Intake:
         self.unsynced = False
         self.broken = ""                # why nothing can be made durable at the moment
         self._pushing: dict[str, Awaitable] = {}
+        self._given: set[str] = set()           # ids that we gave and that were not pushed: nothing to look up
         self._burnt: set[str] = set()
         self._ended: tuple[set[str], set[str]] = (set(), set())
 
@@ -55,7 +57,10 @@ class Intake:
         if octets < self.options.free_octets or files < self.options.free_files:
             self.counters["full"] += 1
             raise Refusal("4.3.1", "the disk of the queue is full")
-        return [self.spool.path(queue, self.spool.new_id(queue, reuse)) for _ in range(count)]
+        ids = [self.spool.new_id(queue, reuse) for _ in range(count)]
+        if len(self._given) < GIVEN_KEPT:
+            self._given.update(ids)
+        return [self.spool.path(queue, id) for id in ids]
 
     async def push(self, queue: str, ids: list[str]) -> None:
         """Make messages of written slots; durable when it returns. What can be taken is taken before the first error is raised."""
@@ -110,7 +115,7 @@ class Intake:
             return self._pushing[id]
         if id in self._burnt:
             return _failing(Refusal("4.3.0", f"{id} could not be stored; ask for another slot"))
-        if self.was_ended(id) or self.index.find(id):
+        if id not in self._given and (self.was_ended(id) or self.index.find(id)):
             return None
         try:
             self._require_disk()
@@ -157,6 +162,7 @@ class Intake:
         self.before = EVERYTHING
         for entry in entries:
             self._pushing.pop(entry.id, None)
+            self._given.discard(entry.id)
         if error is not None:
             self._burn(entries, error)
         elif entries:

@@ -7,10 +7,10 @@ index's log durable; when others' writes make that slow, each file is synced by 
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import errno
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,9 +25,11 @@ ASIDE = ("dead", "corrupt")
 SLOW = 0.050                # seconds of a syncfs from which others' writes are to blame
 REST = 10.0                 # seconds for which syncfs is then left alone
 SYNCFS_REPORTS = (5, 8)     # the first Linux whose syncfs tells of failed writes
-FREE = "free"               # emptied files wait here for reuse
-FREE_LIMIT = 512            # files kept
+FREE_LIMIT = 8192           # files kept
+FREE_OCTETS = 128 << 20     # octets kept in all of them
 FREE_SIZE = 64 << 10        # octets; larger files are not kept
+
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,14 +43,15 @@ class DiskSpool:
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         self._root = _open_folder(self.folder)
         self._folders: dict[str, int] = {}
-        for name in (*queues, *ASIDE, FREE):
+        for name in (*queues, *ASIDE):
             self.add(name)
         self._log = os.fspath(log) if log else None
         self._clock = clock
         self._syncfs_from = 0.0 if _kernel() >= SYNCFS_REPORTS else float("inf")
-        self._free = list(os.listdir(self._folders[FREE]))[:FREE_LIMIT] if recycle else []
-        self._retired: list[str] = []
         self._recycle = recycle
+        self._free: dict[str, list[tuple[str, int]]] = {}       # by queue: (id, octets); the last is the warmest in the page cache
+        self._retired: list[tuple[str, str, int]] = []          # (queue, id, octets): not before the next sync
+        self._kept = self._kept_octets = 0
         _syncfs(self._root)     # what a killed process wrote and never synced: a repeated push may find it and say ok
 
     def add(self, queue: str) -> None:
@@ -64,10 +67,12 @@ class DiskSpool:
         return f"{self.folder}/{queue}/{id}"
 
     def new_id(self, queue: str, reuse: bool) -> str:
-        id = base64.b32encode(os.urandom(17))[:26].decode().lower()
-        if reuse and self._free:
-            self._reuse(self._free.pop(), queue, id)
-        return id
+        if reuse and (free := self._free.get(queue)):
+            id, size = free.pop()
+            self._kept -= 1
+            self._kept_octets -= size
+            return id
+        return _random_id()
 
     def examine(self, queue: str, id: str) -> Written:
         with self._open(queue, id, single=True) as slot:
@@ -112,12 +117,15 @@ class DiskSpool:
     def retire(self, queue: str, id: str) -> None:
         # ext4 makes creating a file after an unlink 10 times dearer for minutes: files go round instead. One whose content
         # the blob store shares, or that is large, is not ours to overwrite.
-        if self._recycle and len(self._free) + len(self._retired) < FREE_LIMIT:
+        if self._recycle and self._kept < FREE_LIMIT and self._kept_octets < FREE_OCTETS:
+            folder = self._folders[queue]
             try:
-                status = os.stat(id, dir_fd=self._folders[queue], follow_symlinks=False)
-                if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode & 0o777 == 0o600:
-                    os.rename(id, id, src_dir_fd=self._folders[queue], dst_dir_fd=self._folders[FREE])
-                    self._retired.append(id)
+                status = os.stat(id, dir_fd=folder, follow_symlinks=False)
+                if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode == stat.S_IFREG | 0o600:
+                    os.rename(id, new := _random_id(), src_dir_fd=folder, dst_dir_fd=folder)
+                    self._retired.append((queue, new, status.st_size))
+                    self._kept += 1
+                    self._kept_octets += status.st_size
                     return
             except FileNotFoundError:
                 return
@@ -141,7 +149,13 @@ class DiskSpool:
             self._retired += retired
             raise
         # Only now may these be overwritten: the end of their messages is durable, so no row can point at another's content.
-        self._free += retired
+        for queue, id, size in retired:
+            if self._empty(queue, id):
+                self._free.setdefault(queue, []).append((id, size))
+            else:
+                self.remove(queue, id)
+                self._kept -= 1
+                self._kept_octets -= size
 
     def close(self) -> None:
         """Close the folders."""
@@ -149,19 +163,18 @@ class DiskSpool:
             os.close(descriptor)
         self._folders.clear()
 
-    def _reuse(self, old: str, queue: str, id: str) -> None:
-        """Give an old file a new name, marked so that it is no slot before it is written."""
-        folder = self._folders[FREE]
+    def _empty(self, queue: str, id: str) -> bool:
+        """Mark a file so that it is no slot before it is written anew; False when that cannot be."""
         try:
-            descriptor = os.open(old, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=folder)
-            try:
-                if os.fstat(descriptor).st_nlink == 1:
-                    os.pwrite(descriptor, EMPTIED, 0)
-                    os.rename(old, id, src_dir_fd=folder, dst_dir_fd=self._folders[queue])
-            finally:
-                os.close(descriptor)
+            descriptor = os.open(id, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._folders[queue])
         except OSError:
-            pass            # the writer then creates the file
+            return False
+        try:
+            return os.fstat(descriptor).st_nlink == 1 and os.pwrite(descriptor, EMPTIED, 0) == len(EMPTIED)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
 
     def _sync(self, slots: list[tuple[str, str]]) -> None:
         crash_point("queue.sync")
@@ -187,6 +200,11 @@ class DiskSpool:
             return read_slot(id, directory=self._folders[place], single=single)
         except SlotError as error:
             raise SlotUnfit(str(error)) from error
+
+
+def _random_id() -> str:
+    """26 characters of 5 random bits each."""
+    return os.urandom(26).translate(_LETTERS).decode()
 
 
 def _open_folder(path: str, parent: int | None = None) -> int:

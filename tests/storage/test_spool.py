@@ -9,7 +9,7 @@ import pytest
 import fancymail.storage.spool as spool_module
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.storage.ports.spool import SlotUnfit
-from fancymail.storage.slots import is_slot_id, write_slot
+from fancymail.storage.slots import is_slot_id, read_slot, write_slot
 from fancymail.storage.spool import DiskSpool
 
 ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test")])
@@ -29,7 +29,7 @@ def written(spool, content=b"content", reuse=False):
 
 
 def test_folders_are_private(spool):
-    assert sorted(os.listdir(spool.folder)) == ["corrupt", "dead", "free", "incoming"]
+    assert sorted(os.listdir(spool.folder)) == ["corrupt", "dead", "incoming"]
     assert all(os.stat(f"{spool.folder}/{name}").st_mode & 0o777 == 0o700 for name in os.listdir(spool.folder))
 
 
@@ -124,11 +124,22 @@ def test_nothing_is_reused_after_a_failed_sync(spool, monkeypatch):
     assert os.path.exists(spool.path("incoming", spool.new_id("incoming", True)))
 
 
-def test_retired_files_are_found_after_a_restart(spool, tmp_path):
+def test_retired_files_are_given_to_nobody_after_a_restart(spool, tmp_path):
     spool.retire("incoming", written(spool))
+    spool.sync([])
     again = DiskSpool(tmp_path / "queues", ["incoming"])
-    assert os.path.exists(again.path("incoming", again.new_id("incoming", True)))
+    assert not os.path.exists(again.path("incoming", again.new_id("incoming", True)))       # somebody may still hold its name
     again.close()
+
+
+def test_a_file_that_got_a_second_name_meanwhile_is_not_overwritten(spool, tmp_path):
+    spool.retire("incoming", written(spool))
+    name, = spool.names("incoming")
+    os.link(spool.path("incoming", name), tmp_path / "second")
+    spool.sync([])
+    with read_slot(tmp_path / "second") as slot:
+        slot.verify()
+    assert list(spool.names("incoming")) == []
 
 
 def test_large_files_and_files_with_odd_rights_are_removed(spool):
@@ -136,4 +147,16 @@ def test_large_files_and_files_with_odd_rights_are_removed(spool):
     os.chmod(spool.path("incoming", open_to_all), 0o644)
     for id in (large, open_to_all, "a" * 26):
         spool.retire("incoming", id)
-    assert os.listdir(f"{spool.folder}/free") == [] and list(spool.names("incoming")) == []
+    assert list(spool.names("incoming")) == []
+
+
+def test_what_is_kept_is_bounded(spool, monkeypatch):
+    monkeypatch.setattr(spool_module, "FREE_LIMIT", 3)
+    for id in [written(spool) for _ in range(5)]:
+        spool.retire("incoming", id)
+    spool.sync([])
+    assert len(list(spool.names("incoming"))) == 3
+    for _ in range(3):
+        spool.new_id("incoming", True)
+    spool.retire("incoming", written(spool))
+    assert len(list(spool.names("incoming"))) == 4
