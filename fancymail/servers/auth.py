@@ -173,6 +173,13 @@ class AuthServer(Daemon):
             if not self.directory.may_send(self.directory.require(account), address):
                 raise AccountError("5.7.1", "not an address of this account")
 
+    @verb(callers="mailbox")
+    def quota(self, user: UserName) -> list[str | int]:
+        """Tell an account's full address, and how many octets of mail it may have; 0: any number."""
+        with refusals():
+            account = self.directory.require(user)
+        return [account.address, account.quota]
+
     @verb(callers="*")
     def changes(self, since: Octets = 0) -> list[str | int]:
         """Give the serial of the last change to accounts, and who was changed or removed after `since`; `*`: too long ago to tell."""

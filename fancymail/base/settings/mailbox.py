@@ -19,18 +19,13 @@ class Mailbox(Section):
     folders: Annotated[dict[str, str], say(
         "Mailboxes that an account begins with besides INBOX, each with its special use (RFC 6154), or with \"\".")] = msgspec.field(
             default_factory=lambda: {"Drafts": "\\Drafts", "Sent": "\\Sent", "Junk": "\\Junk", "Trash": "\\Trash", "Archive": "\\Archive"})
-    tag: Annotated[str, say(
-        "What begins the tag of an address: alice+news@ goes to her mailbox `news` if she has one; empty: no tags.", max_length=1)] = "+"
     queue: Annotated[str, say("The queue whose messages are delivered here.", pattern=r"^[a-z][a-z0-9-]{0,31}$")] = "incoming"
     batch: Annotated[int, say("Messages delivered with one commit, at most.", ge=1, le=500)] = 64
-    give_up: Annotated[float, say(
-        "Seconds after which a message that could not be delivered here (a full mailbox) goes back to its sender.", ge=0)] = 5 * DAY
-    retry: Annotated[float, say("Seconds until the next attempt after a temporary failure; doubled each time, to six hours.", ge=1)] = 60.0
     undelete: Annotated[float, say("Seconds for which expunged messages are kept and can be brought back.", ge=0)] = 7 * DAY
     remember: Annotated[float, say(
         "Seconds for which a delivery is remembered so that it is not made twice; longer than a message can stay in a queue.", ge=DAY)] = 12 * DAY
     blob_grace: Annotated[float, say("Seconds between the last mention of a content and its removal.", ge=60)] = DAY
-    changes: Annotated[int, say("Changes kept for each mailbox, for clients that have been away.", ge=10)] = 1000
+    changes: Annotated[int, say("Changes kept for each mailbox, for clients that have been away.", ge=100)] = 1000
     store_limit: Annotated[int, say("Octets of a message that `store` takes, at most.", ge=1024)] = 50 << 20
     lock: Annotated[float, say("Seconds after which exclusive access to a maildrop ends unless it is renewed.", ge=5)] = 60.0
     trust: Annotated[float, say("Seconds for which fm-auth's word that an account exists is good.", ge=0)] = 60.0
