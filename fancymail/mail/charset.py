@@ -39,7 +39,7 @@ CHARSETS.update({f"iso8859-{part}": f"iso8859-{part}" for part in range(2, 17) i
 CHARSETS.update({f"ibm{name[2:]}": name for name in _SAME if name[:2] == "cp"})
 CHARSETS.update(_ALIASES)
 
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f]+")
 
 
 def known(charset: str) -> bool:
@@ -69,5 +69,5 @@ def guess(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """Replace control characters other than line ends and tabs, so that decoded text can stand in a log or a terminal."""
-    return _CONTROL.sub("\ufffd", text)
+    """Return decoded text as one line: runs of control characters become one space."""
+    return _CONTROL.sub(" ", text)

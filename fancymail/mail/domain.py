@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from functools import lru_cache
 
 LIMIT = 253                          # octets of a domain in A-labels (RFC 1035 3.1 less the root)
 
@@ -33,6 +34,7 @@ class DomainError(ValueError):
     """The text is not a domain that mail can go to; str() is the reason."""
 
 
+@lru_cache(maxsize=4096)
 def parse_domain(text: str) -> str:
     """Return the canonical text of a domain or address literal; raise DomainError with the reason."""
     if text.startswith("["):
