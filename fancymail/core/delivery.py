@@ -95,10 +95,9 @@ def who_was_told(results: Sequence[dict]) -> frozenset[int]:
     return frozenset(result["recipient"] for result in results if str(result.get("text", "")).startswith(TOLD))
 
 
-def unsent(notice: Notice, sender: str) -> str:
-    """The line for the log about a failure that nobody can be told of (a double bounce)."""
-    recipients = ", ".join(f"#{result.recipient} {result.status} {result.text}" for result in notice.results)
-    return f"nobody to tell: sender {sender or '<>'}: {recipients}"
+def unsent(failed: Sequence[RecipientResult]) -> str:
+    """The words for the log about failures that nobody can be told of (a double bounce)."""
+    return "nobody to tell: " + ", ".join(f"#{result.recipient} {result.status} {result.text}" for result in failed)
 
 
 def days(seconds: float) -> str:

@@ -12,6 +12,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 from fancymail.core.mx import Host, Identity, NoRoute, Target, behind_us, hosts, interleave
 from fancymail.core.routing import Route
@@ -142,3 +143,11 @@ def read_hosts(text: str) -> dict[str, tuple[str, ...]]:
                 found.setdefault(name.lower(), []).append(address)
     found.setdefault("localhost", ["127.0.0.1", "::1"])
     return {name: tuple(addresses) for name, addresses in found.items()}
+
+
+def known_hosts() -> dict[str, tuple[str, ...]]:
+    """The names of /etc/hosts, for hosts that an operator named."""
+    try:
+        return read_hosts(Path("/etc/hosts").read_text(errors="replace"))
+    except OSError:
+        return read_hosts("")

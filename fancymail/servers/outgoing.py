@@ -26,43 +26,49 @@ _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _AUTOMATIC = re.compile(rb"^auto-submitted[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
-class BadContent(Exception):
-    """The content is not what was pushed, or cannot be sent; `damaged` when it changed on the disk."""
-
-    def __init__(self, reason: str, damaged: bool = False) -> None:
-        super().__init__(reason)
-        self.damaged = damaged
+class Damaged(Exception):
+    """The content is not what was pushed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the content is like. `size` in octets as sent, dots unstuffed; `hops`: Received fields."""
+    """What the content is like. `size` in octets as sent, dots unstuffed; `digest`: its SHA-256; `bare`: a CR or LF stands alone,
+    which would smuggle (RFC 5321 2.3.8); `hops`: Received fields; `automatic`: it says Auto-Submitted (RFC 3834)."""
 
     size: int
+    digest: bytes
     eight_bit: bool
+    bare: bool
     utf8_header: bool
     hops: int
     automatic: bool
 
 
 class Outgoing:
-    """An open slot and its facts."""
+    """An open slot, its facts and its header. Small content is kept, so that it is read once."""
 
-    def __init__(self, slot: Slot, facts: Facts) -> None:
-        self.slot, self.facts = slot, facts
+    def __init__(self, slot: Slot, facts: Facts, header: bytes) -> None:
+        self.slot, self.facts, self.header = slot, facts, header
+        self._kept = b"".join(pieces(slot)) if slot.content_length <= INLINE else None
 
     def content(self) -> Iterator[bytes]:
-        """The content in pieces, lines ending in CRLF. Raises OSError or ValueError when it cannot be read to its end."""
+        """The content in pieces, lines ending in CRLF. Raises OSError or ValueError when it is not what was looked through.
+
+        The last piece comes only when the hash is right: a file that changes under our hands (somebody drops the message, and
+        the queue uses its file again) must never reach anybody, not even by BDAT, which needs no end mark.
+        """
+        running, held = sha256(), b""
         try:
-            yield from pieces(self.slot)
+            for piece in pieces(self.slot) if self._kept is None else (self._kept,):
+                running.update(piece)
+                if held:
+                    yield held
+                held = piece
         except SlotError as error:
             raise ValueError(str(error)) from None
-
-    def header(self, limit: int = HEADER_LIMIT) -> bytes:
-        """The header with its empty line, at most `limit` octets of it."""
-        head = self.slot.read(0, limit)
-        end = head.find(b"\r\n\r\n")
-        return head[:end + 4] if end >= 0 else head
+        if running.digest() != self.facts.digest:
+            raise ValueError("the content changed while it was sent")
+        yield held
 
     def transaction(self, envelope: Envelope) -> Transaction:
         """What is asked of the next hop."""
@@ -78,41 +84,39 @@ class Outgoing:
 
 
 async def open_outgoing(path: str, pool: Executor) -> Outgoing:
-    """Open a slot and look through it. Raises FileNotFoundError, OSError, SlotError (not a slot) or BadContent."""
+    """Open a slot and look through it. Raises OSError, SlotError (not a slot) or Damaged."""
     slot = read_slot(path)
     try:
         if slot.content_length <= INLINE:
-            facts = look_through(slot)
+            found = look_through(slot)
         else:
-            facts = await asyncio.get_running_loop().run_in_executor(pool, look_through, slot)
+            found = await asyncio.get_running_loop().run_in_executor(pool, look_through, slot)
+        return Outgoing(slot, *found)
     except BaseException:
         slot.close()
         raise
-    return Outgoing(slot, facts)
 
 
-def look_through(slot: Slot) -> Facts:
-    """Read all content once. Raises BadContent and OSError."""
-    running, size, eight_bit, last, head = sha256(), 0, False, b"", bytearray()
+def look_through(slot: Slot) -> tuple[Facts, bytes]:
+    """Read all content once; return its facts and its header. Raises Damaged and OSError."""
+    running, size, eight_bit, bare, last, head = sha256(), 0, False, False, b"", bytearray()
     try:
         for piece in (slot.chunks() if not slot.bare else pieces(slot)):
             running.update(piece)
             size += len(piece)
             eight_bit = eight_bit or not piece.isascii()
-            if _BARE.search(last + piece[:-1] if piece[-1:] == b"\r" else last + piece):
-                raise BadContent("the content has a bare CR or LF")      # RFC 5321 2.3.8: it would smuggle
-            last = piece[-1:] if piece[-1:] == b"\r" else b""
+            whole, last = (last + piece[:-1], b"\r") if piece.endswith(b"\r") else (last + piece, b"")
+            bare = bare or _BARE.search(whole) is not None
             if len(head) < HEADER_LIMIT:
                 head += piece[:HEADER_LIMIT - len(head)]
     except SlotError as error:
-        raise BadContent(str(error), damaged=True) from None
-    if last:
-        raise BadContent("the content has a bare CR or LF")
+        raise Damaged(str(error)) from None
     if slot.sha256 is not None and running.digest() != slot.sha256:
-        raise BadContent("the content differs from its SHA-256", damaged=True)
+        raise Damaged("the content differs from its SHA-256")
     end = head.find(b"\r\n\r\n")
-    header = bytes(head[:end]) if end >= 0 else bytes(head)
-    return Facts(size, eight_bit, not header.isascii(), len(_RECEIVED.findall(header)), _AUTOMATIC.search(header) is not None)
+    header = bytes(head[:end + 2]) if end >= 0 else bytes(head)
+    hops, automatic = len(_RECEIVED.findall(header)), _AUTOMATIC.search(header) is not None
+    return Facts(size, running.digest(), eight_bit, bare or bool(last), not header.isascii(), hops, automatic), header
 
 
 def pieces(slot: Slot) -> Iterator[bytes]:

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import struct
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .dnswire import Alias, Answer, CHAIN_LIMIT, DnsError, Question, Refusal, answers, make_question, read_answer, sayable, truncated
+from .sockets import split
 
 SOCKETS = 8                          # per server
 USES = 128                           # questions per socket; then it goes, and its port with it
@@ -287,3 +290,17 @@ def read_servers(text: str) -> list[tuple[str, int]]:
     """Read the nameserver lines of a resolv.conf; without one, this machine is asked (resolv.conf(5))."""
     lines = (line.split() for line in text.splitlines())
     return [(words[1], 53) for words in lines if len(words) > 1 and words[0] == "nameserver"] or [("127.0.0.1", 53)]
+
+
+def name_servers(configured: Iterable[str]) -> list[tuple[str, int]]:
+    """The servers of the settings ("192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53"), else those of /etc/resolv.conf."""
+    found = []
+    for text in configured:
+        with_port = re.search(r"\]:\d+$|^[^:]+:\d+$", text)
+        found.append(split(text if with_port else f"[{text.strip('[]')}]:53"))
+    if found:
+        return found
+    try:
+        return read_servers(Path("/etc/resolv.conf").read_text(errors="replace"))
+    except OSError:
+        return read_servers("")

@@ -95,7 +95,7 @@ def test_success_is_told_only_where_nobody_else_will_and_only_on_wish() -> None:
 
 
 def test_words_for_the_log() -> None:
-    assert unsent(Notice("failed", (FAILED,)), "") == "nobody to tell: sender <>: #1 5.1.1 550 no"
+    assert unsent([FAILED]) == "nobody to tell: #1 5.1.1 550 no"
 
 
 @pytest.mark.parametrize("seconds, words", [(0, "0 seconds"), (-5, "0 seconds"), (59, "59 seconds"), (60, "1 minute"), (7300, "2 hours"),

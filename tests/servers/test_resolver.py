@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from fancymail.servers.dnswire import Alias, Answer, DnsError, answers, make_question, read_answer, sayable, truncated
-from fancymail.servers.resolver import Limits, Resolver, SOCKETS, STRAYS, read_servers
+from fancymail.servers.resolver import Limits, Resolver, SOCKETS, STRAYS, name_servers, read_servers
 from tests.servers.fakedns import FakeDns
 
 QUICK = Limits(deadline=2.0, timeout=0.1, rounds=2)
@@ -263,6 +263,12 @@ def test_read_servers() -> None:
     text = "# c\nnameserver 192.0.2.1\nsearch x\nnameserver\n nameserver ::1 \noptions ndots:2\n"
     assert read_servers(text) == [("192.0.2.1", 53), ("::1", 53)]
     assert read_servers("") == [("127.0.0.1", 53)]
+
+
+def test_name_servers_of_the_settings() -> None:
+    assert name_servers(["192.0.2.1", "192.0.2.1:5353", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:54"]) == [
+        ("192.0.2.1", 53), ("192.0.2.1", 5353), ("2001:db8::1", 53), ("2001:db8::1", 53), ("2001:db8::1", 54)]
+    assert name_servers([])
 
 
 @settings(max_examples=300, deadline=None)
