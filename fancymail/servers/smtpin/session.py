@@ -24,7 +24,8 @@ from fancymail.protocol.smtp.options import Options
 from fancymail.protocol.smtp.reply import RECIPIENT_OK, SENDER_OK, Reply
 from fancymail.protocol.smtp.server import SmtpServer
 from fancymail.servers.connection import Connection, Session
-from fancymail.servers.smtpin.transaction import Transaction
+from fancymail.servers.smtpin.transaction import Transaction, refusal_of
+from fancymail.storage.slots import SlotWriter
 
 AUTH_PATIENCE = 20.0                 # seconds; hashing has its own queue
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down, come back soon")                              # RFC 5321 3.8
@@ -212,29 +213,28 @@ class SmtpSession(Session):
     def _data_start(self, event: events.DataStart) -> Awaitable | None:
         pools = [self.server.pools[queue] for queue in self.transaction.queues]
         taken = [pool.take() for pool in pools]
-        if len(taken) == 1 and type(taken[0]) is str or all(type(one) is str for one in taken):
-            self._open(list(zip(pools, taken)))
-            return None
-        return self._await_slots(pools, taken)
+        if any(isinstance(one, asyncio.Future) for one in taken):
+            return self._await_slots(pools, taken)
+        self.transaction.writers = list(zip(pools, taken))
+        self.engine.accept()
+        return None
 
     async def _await_slots(self, pools: list, taken: list) -> None:
         results = await asyncio.gather(*[_value(one) for one in taken], return_exceptions=True)
-        slots = [(pool, path) for pool, path in zip(pools, results) if isinstance(path, str)]
+        writers = [(pool, writer) for pool, writer in zip(pools, results) if isinstance(writer, SlotWriter)]
         errors = [error for error in results if isinstance(error, BaseException)]
-        if errors or self.transaction is None:
-            for pool, path in slots:
-                pool.give_back(path)
-        if errors and self.transaction is not None:
-            status = errors[0].status if isinstance(errors[0], IpcError) else "4.3.0"
-            self._refuse("content", reception.DISK_FULL if status == "4.3.1" else reception.TEMPORARY, reason=str(errors[0]))
-        elif not errors and self.transaction is not None:
-            self._open(slots)
-
-    def _open(self, slots: list) -> None:
-        refusal = self.transaction.open(slots)
-        if refusal is not None:
-            self._refuse("content", refusal, reason="slot cannot be written")
+        if self.transaction is None or errors:       # the client has gone, or must come again
+            for pool, writer in writers:
+                pool.give_back(writer)
+        if self.transaction is None:
+            return
+        if errors:
+            for pool in pools:
+                if not isinstance(errors[0], IpcError):      # whoever emptied the folder under us took its neighbours too
+                    pool.forget()
+            self._refuse("content", refusal_of(errors[0]), reason=str(errors[0]))
         else:
+            self.transaction.writers = writers
             self.engine.accept()
 
     def _header(self, event: events.Header) -> Awaitable | None:
@@ -331,8 +331,7 @@ class SmtpSession(Session):
     def _pushed(self, transaction: Transaction, envelope: Envelope, failed: list[IpcError]) -> None:
         """The queue has answered for every slot: only now is the message ours, or not."""
         if failed:
-            refusal = reception.DISK_FULL if failed[0].status == "4.3.1" else reception.TEMPORARY
-            self._refuse("content", refusal, id=envelope.id, reason=str(failed[0]))
+            self._refuse("content", refusal_of(failed[0]), id=envelope.id, reason=str(failed[0]))
             return
         self.server.counters["accepted"] += 1
         self.server.counters["octets"] += transaction.octets
@@ -376,8 +375,8 @@ class SmtpSession(Session):
                                          bool(self.account), self.transaction is not None and self.transaction.mail.smtputf8)
 
 
-async def _value(one):
-    return one if isinstance(one, str) else await one
+async def _value(one: SlotWriter | asyncio.Future) -> SlotWriter:
+    return await one if isinstance(one, asyncio.Future) else one
 
 
 _HANDLERS = {

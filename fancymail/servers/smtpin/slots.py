@@ -1,7 +1,7 @@
 """Slot files ahead of need, and the pushes of one loop turn in one message.
 
-Used by transaction.py. A session must not wait for the queue to begin a message, and the queue must not be told of each message
-by itself: `SlotPool` keeps a store of allocated slots per queue, `Outbox` collects what was finished in this turn of the loop.
+Used by session.py. A session must not wait for queue or disk to begin a message, and the queue must not be told of each message
+by itself: `SlotPool` keeps a store of open slots per queue, `Outbox` collects what was finished in this turn of the loop.
 Nothing is accepted here: only the queue's ok to a push makes a message ours.
 """
 
@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from fancymail.ipc.message import IpcError
+from fancymail.storage.slots import SlotError, SlotWriter
 
 SLOT_PATIENCE = 20.0                 # seconds; a restart of the queue is shorter
 PUSH_PATIENCE = 60.0                 # the client waits for minutes (RFC 5321 4.5.3.2.6)
@@ -23,74 +24,102 @@ Settle = Callable[[IpcError | None], None]
 
 
 class SlotPool:
-    """Allocated slots of one queue; asked for `ahead` at a time, again when half of them are used."""
+    """Open slots of one queue; asked for `ahead` at a time, again when half of them are used.
+
+    Making a file may wait for the disk, so a thread opens the whole lot at once and the loop only ever finds them open.
+    """
 
     def __init__(self, ask: Ask, queue: str, ahead: int) -> None:
         self._ask, self.queue, self.ahead = ask, queue, ahead
         self._loop = asyncio.get_running_loop()
-        self._paths: deque[str] = deque()
+        self._ready: deque[SlotWriter] = deque()
+        self._unused: list[str] = []                 # slots that were given back
         self._waiting: deque[asyncio.Future] = deque()
-        self._asking = False
+        self._filling = False
         self._full_until = 0.0
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._ready)
 
     @property
     def full(self) -> bool:
         """Whether the queue said lately that the disk has no room."""
         return self._full_until > self._loop.time()
 
-    def take(self) -> str | asyncio.Future:
-        """A slot's path, or a future that gives one or raises IpcError."""
-        if self._paths:
-            path = self._paths.popleft()
-            if len(self._paths) <= self.ahead // 2:
+    def take(self) -> SlotWriter | asyncio.Future:
+        """An open slot, or a future that gives one or raises IpcError, OSError or SlotError."""
+        if self._ready:
+            writer = self._ready.popleft()
+            if len(self._ready) <= self.ahead // 2:
                 self.fill()
-            return path
+            return writer
         waiting = self._loop.create_future()
         self._waiting.append(waiting)
         self.fill()
         return waiting
 
-    def give_back(self, path: str) -> None:
+    def give_back(self, writer: SlotWriter) -> None:
         """A slot that was taken and holds nothing worth keeping."""
-        waiting = self._next_waiting()
-        if waiting is not None:
-            waiting.set_result(path)
-        else:
-            self._paths.append(path)
+        writer.abort()
+        self._unused.append(writer.path)
 
     def forget(self) -> None:
-        """The queue doesn't know our slots any more."""
-        self._paths.clear()
+        """The queue doesn't know our slots any more, or their folder is gone."""
+        for writer in self._ready:
+            writer.abort()
+        self._ready.clear()
+        self._unused.clear()
 
     def fill(self) -> None:
-        """Ask for more."""
-        if self._asking:
+        """Have more slots ready soon."""
+        if self._filling:
             return
-        self._asking = True
-        count = max(self.ahead, min(len(self._waiting), BATCH))
+        self._filling = True
+        count = max(self.ahead, min(len(self._waiting), BATCH)) - len(self._unused)
+        if count <= 0:
+            self._open([])
+            return
         try:
-            self._ask("queue", "slot", self.queue, count, timeout=SLOT_PATIENCE).add_done_callback(self._filled)
+            self._ask("queue", "slot", self.queue, count, timeout=SLOT_PATIENCE).add_done_callback(self._allocated)
         except IpcError as error:
             self._loop.call_soon(self._failed, error)
 
-    def _filled(self, done: asyncio.Future) -> None:
-        if done.cancelled() or done.exception() is not None:
-            self._failed(_error_of(done))
+    def _allocated(self, done: asyncio.Future) -> None:
+        error = _error_of(done)
+        if error is not None:
+            self._failed(error)
             return
-        self._asking = False
         self._full_until = 0.0
-        for path in done.result():
-            self.give_back(path.decode())
-        if any(not waiting.done() for waiting in self._waiting):
+        self._open([path.decode() for path in done.result()])
+
+    def _open(self, paths: list[str]) -> None:
+        paths = self._unused + paths
+        self._unused = []
+        self._loop.run_in_executor(None, _open_all, paths).add_done_callback(self._opened)
+
+    def _opened(self, done: asyncio.Future) -> None:
+        self._filling = False
+        if done.cancelled():
+            return
+        writers, error = done.result()
+        for writer in writers:
+            waiting = self._next_waiting()
+            if waiting is not None:
+                waiting.set_result(writer)
+            else:
+                self._ready.append(writer)
+        if error is not None:
+            self._fail_waiting(error)
+        elif any(not waiting.done() for waiting in self._waiting):
             self.fill()
 
     def _failed(self, error: IpcError) -> None:
-        self._asking = False
+        self._filling = False
         if error.status == "4.3.1":
             self._full_until = self._loop.time() + FULL_MEMORY
+        self._fail_waiting(error)
+
+    def _fail_waiting(self, error: Exception) -> None:
         while (waiting := self._next_waiting()) is not None:
             waiting.set_exception(error)
 
@@ -100,6 +129,17 @@ class SlotPool:
             if not waiting.done():
                 return waiting
         return None
+
+
+def _open_all(paths: list[str]) -> tuple[list[SlotWriter], Exception | None]:
+    """In a thread: open what can be opened; the first error ends it."""
+    writers: list[SlotWriter] = []
+    try:
+        for path in paths:
+            writers.append(SlotWriter(path))
+    except (OSError, SlotError) as error:
+        return writers, error
+    return writers, None
 
 
 class Outbox:

@@ -7,13 +7,13 @@ both is written into both as it comes. Nothing of it is anybody's mail before th
 from __future__ import annotations
 
 import errno
-from pathlib import PurePath
+from os.path import basename
 
 from fancymail.core.reception import DISK_FULL, TEMPORARY, Refusal, Route
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.protocol.smtp.events import Mail, Rcpt
 from fancymail.servers.smtpin.slots import SlotPool
-from fancymail.storage.slots import SlotError, SlotWriter
+from fancymail.storage.slots import SlotWriter
 
 QUEUES = {"local": "incoming", "remote": "outgoing"}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -49,20 +49,7 @@ class Transaction:
     @property
     def id(self) -> str:
         """The id of the message: its first slot's."""
-        return PurePath(self.writers[0][1].path).name
-
-    def open(self, slots: list[tuple[SlotPool, str]]) -> Refusal | None:
-        """Begin to write; every slot is taken over, also when this fails."""
-        for number, (pool, path) in enumerate(slots):
-            try:
-                self.writers.append((pool, SlotWriter(path)))
-            except (OSError, SlotError) as error:
-                pool.forget()                        # whoever emptied the folder under us took its neighbours too
-                for other, unused in slots[number + 1:]:
-                    other.give_back(unused)
-                self.abort()
-                return refusal_of(error)
-        return None
+        return basename(self.writers[0][1].path)
 
     def write(self, data: bytes) -> OSError | None:
         """Append content; the first error of the disk refuses the message."""
@@ -100,10 +87,10 @@ class Transaction:
         """Let go of the slots; they may serve another message."""
         writers, self.writers = self.writers, []
         for pool, writer in writers:
-            writer.abort()
-            pool.give_back(writer.path)
+            pool.give_back(writer)
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What the client hears of an error of the disk."""
-    return DISK_FULL if getattr(error, "errno", None) in _FULL else TEMPORARY
+    """What the client hears of an error of the disk or the queue."""
+    full = getattr(error, "errno", None) in _FULL or getattr(error, "status", "") == "4.3.1"
+    return DISK_FULL if full else TEMPORARY

@@ -124,7 +124,7 @@ class FakeQueue:
                 with read_slot(path) as slot:
                     slot.verify()
                     self.messages.append((queue, slot.envelope, slot.read()))
-            except SlotError as error:
+            except (SlotError, OSError) as error:
                 raise IpcError("5.6.0", str(error)) from None
             os.unlink(path)
         return []

@@ -121,6 +121,9 @@ async def test_the_slot_folder_is_gone(tmp_path):
         folder = server.queue.folder
         await until(lambda: len(server.pools["incoming"]))
         folder.rename(folder.with_name("elsewhere"))
+        assert (await talk.bring("x")).startswith("451 4.3.0")          # written into nowhere, and the queue knows
+        for pool in server.pools.values():
+            pool.forget()
         talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nDATA\r\n")
         assert (await talk.replies(3))[2].startswith("451 4.3.0")
         folder.with_name("elsewhere").rename(folder)
