@@ -64,7 +64,7 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
             supervisor = Supervisor(settings, paths, names, config=config, ready=outcome.tell,
                                     helper=lambda: _announce(paths, settings, names, demo, as_json, outcome),
                                     close_in_children=lambda: [lock, *outcome.descriptors])
-            supervisor.bind()
+            supervisor.prepare()
             _become(settings, paths)
             outcome.go_to_background()
             pidfile.write(lock)

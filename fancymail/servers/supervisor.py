@@ -72,15 +72,20 @@ class Supervisor:
         self.begun = time.time()
         self.terminal = os.isatty(0)
 
-    def bind(self) -> None:
-        """Bind every listening socket of the daemons. Raises OSError with the address in it; needs root for ports below 1024."""
+    def prepare(self) -> None:
+        """Import the daemons and bind their listening sockets, all that can go wrong while somebody still looks.
+
+        Raises OSError with the address in it; ports below 1024 need root.
+        """
+        self.classes = {name: daemon_class(name) for name in self.children}
         for child in self.children.values():
             for address in child.listeners:
                 sockets.adopt(address, sockets.bind(address, self.paths.state))
 
     def run(self) -> int:
         """Start everything and look after it; return the exit code at the end."""
-        self._warm()
+        gc.collect()
+        gc.freeze()      # what was imported leaves the collector's sight, so that its pages stay shared
         self._catch_signals()
         try:
             self.log.info("starting", pid=os.getpid(), daemons=list(self.children))
@@ -91,18 +96,15 @@ class Supervisor:
                 self._react()
                 self._reap()
                 self._start_due()
+        except Exception as error:
+            self.log.exception("the supervisor failed", error)
+            self.code = 1
         finally:
             self._stop_all()
             self._forget()
         return self.code
 
     # -- starting ----------------------------------------------------------------------------------------------------------
-
-    def _warm(self) -> None:
-        """Import what the children need and move it out of the collector's sight, so that its pages stay shared."""
-        self.classes = {name: daemon_class(name) for name in self.children}
-        gc.collect()
-        gc.freeze()
 
     def _start_due(self) -> None:
         now = time.monotonic()

@@ -15,7 +15,7 @@ import pytest
 
 from fancymail.ipc.sync import SyncClient
 
-from .kit import FMCTL, PATIENCE, Suite, run
+from tests.suite_kit import FMCTL, PATIENCE, Suite, run
 
 pytestmark = pytest.mark.live
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import ssl
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from .kit import FAKE, PATIENCE, Suite, free_base, run
+from tests.suite_kit import FAKE, PATIENCE, Suite, alive, free_base, run, wait_for
 
 pytestmark = pytest.mark.live
 
@@ -34,23 +32,6 @@ def own(tmp_path):
     suite = Suite(tmp_path / "state")
     yield suite
     suite.down()
-
-
-def wait_for(condition, what: str) -> object:
-    """Poll a fact of another process until it is true."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"never: {what}"
-        select.select([], [], [], 0.02)
-    return found
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there, and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def asked_pid(port: int) -> int:
@@ -97,7 +78,8 @@ def test_a_second_suite_on_the_same_state_is_refused(suite):
 
 
 def test_taken_ports_are_named(suite, tmp_path):
-    done = run(FAKE, "up", "--demo", "--state", tmp_path / "other", "--port-base", suite.base, "--detach", check=False)
+    done = run(FAKE, "up", "--demo", "--state", tmp_path / "other", "--port-base", suite.base, "--only", "smtpin", "--detach",
+               check=False)
     assert done.returncode == 1 and f"127.0.0.1:{suite.base + 25}" in done.stderr + done.stdout and "--port-base" in done.stderr
 
 
