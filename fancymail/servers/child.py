@@ -78,7 +78,7 @@ def give_state(paths: Paths, uid: int, gid: int) -> None:
     folders = [paths.state, paths.keys, paths.tls, paths.queues, paths.mail, paths.blobs, paths.log.parent, paths.run]
     for folder in folders:
         os.chown(folder, uid, gid)
-    for file in [*paths.tls.glob("*.pem"), *paths.run.glob("*.sock"), paths.log]:
+    for file in [paths.config, paths.demo, paths.log, *paths.tls.glob("*.pem"), *paths.run.glob("*.sock")]:
         if file.exists() and not file.is_symlink():
             os.chown(file, uid, gid)
 
