@@ -1,7 +1,7 @@
 """The ledger: what was sent, what was answered 250, what arrived. Its verdict is four words: lost, unexpected, damaged, duplicated.
 
-Kept outside of the system under test. `sent` is written before DATA, `acked` after the 250; `found` is called with every message that any collector sees.
-Recovered messages (no 250, yet delivered) are allowed and counted.
+Kept outside of the system under test. `sent` is written before DATA, `acked` after the 250; `found` is called with every
+message that any collector sees. Recovered messages (no 250, yet delivered) are allowed and counted.
 """
 
 from __future__ import annotations

@@ -17,11 +17,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    running = Suite(tmp_path_factory.mktemp("live") / "state").start()
+    running = Suite(tmp_path_factory.mktemp("live") / "state")
     try:
         yield running
     finally:
-        running.stop()
+        running.down()
 
 
 def needs(program: str):

@@ -7,9 +7,8 @@ import subprocess
 import pytest
 
 from tests.live.conftest import needs
-from tests.live.suite import until
-
-ALICE, BOB = "alice@example.test", "bob@example.test"
+from tests.live.suite import ALICE, BOB
+from tests.suite_kit import wait_for
 
 
 def run(*words, stdin: str | None = None, code: int = 0) -> str:
@@ -26,15 +25,15 @@ def delivered(suite, user: str, subject: str) -> bytes:
     def there() -> bool:
         found[:] = [content for content in suite.collect(user) if f"Subject: {subject}".encode() in content]
         return bool(found)
-    until(there, 30, f"{subject!r} for {user}")
+    wait_for(there, f"{subject!r} for {user}")
     return found[0]
 
 
 @needs("swaks")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_swaks_submits_with_starttls(suite, mechanism):
-    said = run("swaks", "--server", "localhost", "--port", suite.ports["submission"], "-tls", "--tls-ca-path", suite.ca, "--tls-verify", "--auth", mechanism,
-               "--auth-user", ALICE, "--auth-password", suite.accounts[ALICE], "--from", ALICE, "--to", BOB, "--h-Subject", f"swaks {mechanism}")
+    said = run("swaks", "--server", "localhost", "--port", suite.ports["submission"], "-tls", "--tls-ca-path", suite.ca, "--tls-verify",
+               "--auth", mechanism, "--auth-user", ALICE, "--auth-password", suite.accounts[ALICE], "--from", ALICE, "--to", BOB, "--h-Subject", f"swaks {mechanism}")
     assert " 250 2.0.0" in said
     delivered(suite, BOB, f"swaks {mechanism}")
 
@@ -48,7 +47,8 @@ def test_swaks_over_implicit_tls_and_pipelined(suite):
 
 @needs("swaks")
 def test_swaks_over_lmtp(suite):
-    run("swaks", "--protocol", "LMTP", "--server", "localhost", "--port", suite.ports["lmtp"], "--from", "x@sender.test", "--to", BOB, "--h-Subject", "by lmtp")
+    run("swaks", "--protocol", "LMTP", "--server", "localhost", "--port", suite.ports["lmtp"], "--from", "x@sender.test", "--to", BOB,
+        "--h-Subject", "by lmtp")
     delivered(suite, BOB, "by lmtp")
 
 
@@ -80,7 +80,8 @@ def test_curl_over_stls_with_sasl(suite, mechanism):
 
 @needs("curl")
 def test_http_on_a_mail_port_is_hung_up_on(suite):
-    done = subprocess.run(["curl", "-sS", "--http0.9", "-m", "10", "-d", "x" * 100, f"http://localhost:{suite.ports['smtp']}/"], capture_output=True, text=True)
+    command = ["curl", "-sS", "--http0.9", "-m", "10", "-d", "x" * 100, f"http://localhost:{suite.ports['smtp']}/"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.count("\n") <= 3
 
 
@@ -103,7 +104,8 @@ def test_fetchmail_empties_the_maildrop(suite, tmp_path):
     suite.until_delivered(5, "postmaster@example.test")
     box = tmp_path / "box"
     (tmp_path / "rc").write_text(
-        f'poll localhost protocol pop3 port {suite.ports["pop3s"]} user "postmaster@example.test" password "{suite.accounts["postmaster@example.test"]}"\n'
+        f'poll localhost protocol pop3 port {suite.ports["pop3s"]} user "postmaster@example.test"\n'
+        f'  password "{suite.accounts["postmaster@example.test"]}"\n'
         f'  ssl sslcertck sslcertfile "{suite.ca}" fetchall mda "cat >> {box}; echo >> {box}"\n')
     (tmp_path / "rc").chmod(0o600)
     run("fetchmail", "-f", tmp_path / "rc", "--nodetach", "--nosyslog", "-i", tmp_path / "ids", "--pidfile", tmp_path / "pid")

@@ -13,9 +13,9 @@ import pytest
 
 from bench.peers import Postfix, free_port, wait_for_port
 from tests.live.conftest import needs
-from tests.live.suite import Suite, until
+from tests.live.suite import ALICE, Suite
+from tests.suite_kit import wait_for
 
-ALICE = "alice@example.test"
 needs_postfix = pytest.mark.skipif(shutil.which("postfix") is None or os.geteuid() != 0, reason="Postfix is not installed, or we are not root")
 
 
@@ -29,7 +29,8 @@ def folder():
 
 def sending_to(folder: Path, port: int, more: str = "") -> Suite:
     """Start a suite whose mail goes out to a port of this machine."""
-    return Suite(folder / "state", config=f'[smtpout.transports."*"]\nhost = "127.0.0.1"\nport = {port}\n[smtpout]\nprivate-networks = true\n{more}').start()
+    way = f'[smtpout.transports."*"]\nhost = "127.0.0.1"\nport = {port}\n'
+    return Suite(folder / "state", config=f"[smtpout]\nprivate-networks = true\n{more}{way}")
 
 
 @needs("smtp-sink")
@@ -46,25 +47,23 @@ def test_smtp_sink_gets_what_alice_sends(folder):
         with suite.submission() as client:
             for number in range(20):
                 client.sendmail(ALICE, ["a@one.test", "b@two.test"], f"Subject: out {number}\r\n\r\n.hello\r\n".encode())
-        until(lambda: not suite.fmctl("queue", "list", "outgoing").strip() or "out" not in suite.fmctl("queue", "list"), 30, "an empty queue")
-        until(lambda: len(list((folder / "sink").iterdir())) >= 40, 20, "40 messages in the sink")
+        wait_for(lambda: suite.waiting() == 0, "an empty queue")
         assert len(list((folder / "sink").iterdir())) == 40
     finally:
         sink.kill()
         sink.wait()
         if suite:
-            suite.stop()
+            suite.down()
 
 
 @needs_postfix
 def test_postfix_as_next_hop_and_its_refusals_come_back_as_dsn(folder):
     with Postfix(folder / "postfix", mode="mailbox") as postfix:
-        suite = Suite(folder / "state", config=f'[smtpout]\nprivate-networks = true\n[smtpout.transports."*"]\nhost = "127.0.0.1"\nport = {postfix.port}\n').start()
+        suite = sending_to(folder, postfix.port)
         try:
-            suite.fmctl("domain", "remove", "example.test", check=False)
             with suite.submission() as client:
                 client.sendmail(ALICE, ["someone@not-there.test"], b"Subject: will bounce\r\n\r\nhello\r\n")
-            until(lambda: suite.listed(ALICE) >= 1, 30, "a DSN")
+            suite.until_delivered(1)
             notice = email.message_from_bytes(suite.collect(ALICE)[-1])
             assert notice.get_content_type() == "multipart/report"
             assert notice["Auto-Submitted"] == "auto-replied"
@@ -72,17 +71,18 @@ def test_postfix_as_next_hop_and_its_refusals_come_back_as_dsn(folder):
             status = notice.get_payload(1).as_string()
             assert "Action: failed" in status and "someone@not-there.test" in status
         finally:
-            suite.stop()
+            suite.down()
 
 
 @needs_postfix
 def test_postfix_sends_to_us(folder):
-    suite = Suite(folder / "state").start()
+    suite = Suite(folder / "state")
     try:
         with Postfix(folder / "postfix", mode="relay", relay_port=suite.ports["smtp"]) as postfix:
-            subprocess.run(["smtp-source", "-m", "30", "-s", "3", "-l", "2000", "-f", "x@sender.test", "-t", ALICE, f"127.0.0.1:{postfix.port}"], check=True)
+            source = ["smtp-source", "-m", "30", "-s", "3", "-l", "2000", "-f", "x@sender.test", "-t", ALICE]
+            subprocess.run([*source, f"127.0.0.1:{postfix.port}"], check=True)
             suite.until_delivered(30, ALICE)
         assert suite.listed(ALICE) == 30
         assert b"by mail.example.test (Postfix)" in suite.collect(ALICE)[0]
     finally:
-        suite.stop()
+        suite.down()

@@ -7,7 +7,8 @@ import smtplib
 
 import pytest
 
-from tests.live.suite import message, until
+from tests.live.suite import message
+from tests.suite_kit import wait_for
 
 
 def test_from_smtp_to_pop3(suite):
@@ -68,11 +69,11 @@ def test_a_sender_may_use_only_addresses_of_his_own(suite):
 
 def test_a_wrong_password_is_refused(suite):
     client = smtplib.SMTP("localhost", suite.ports["submission"])
-    client.starttls(context=suite.tls())
+    client.starttls(context=suite.client_tls())
     with pytest.raises(smtplib.SMTPAuthenticationError):
         client.login("alice@example.test", "wrong")
     client.close()
-    pop = poplib.POP3_SSL("localhost", suite.ports["pop3s"], context=suite.tls())
+    pop = poplib.POP3_SSL("localhost", suite.ports["pop3s"], context=suite.client_tls())
     pop.user("alice@example.test")
     with pytest.raises(poplib.error_proto, match=r"\[AUTH\]"):
         pop.pass_("wrong")
@@ -80,7 +81,7 @@ def test_a_wrong_password_is_refused(suite):
 
 
 def test_submissions_is_tls_from_the_first_octet(suite):
-    with smtplib.SMTP_SSL("localhost", suite.ports["submissions"], context=suite.tls()) as client:
+    with smtplib.SMTP_SSL("localhost", suite.ports["submissions"], context=suite.client_tls()) as client:
         client.login("alice@example.test", suite.accounts["alice@example.test"])
         assert client.noop()[0] == 250
 
@@ -98,12 +99,12 @@ def test_pop3_deletes_at_quit_only(suite):
     user = "bob@example.test"
     with suite.smtp() as client:
         client.sendmail("x@sender.test", [user], b"Subject: keep\r\n\r\n")
-    until(lambda: suite.listed(user) >= 1)
+    suite.until_delivered(1, user)
     count = suite.listed(user)
     pop = suite.pop3(user)
     pop.dele(1)
     pop.close()                       # the connection breaks: nothing is deleted
-    until(lambda: _can_login(suite, user))
+    wait_for(lambda: _can_login(suite, user), "the maildrop is free")
     assert suite.listed(user) == count
     pop = suite.pop3(user)
     pop.dele(1)
