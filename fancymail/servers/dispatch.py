@@ -1,0 +1,196 @@
+"""One message taken from the queue: looked through, carried to all its destinations, settled.
+
+    take -> look through the slot -> an errand per destination -> `result` after each transaction that delivered, before the next
+         -> DSNs -> `result` for the rest -> settled, or `defer`
+
+Used by servers/smtpout.py. It keeps nothing: when the process dies at any point, the queue hands the message out again, and at
+most the one transaction under way per recipient is repeated (R9). It never talks to a host itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+from fancymail.base.crash import crash_point
+from fancymail.base.log import Log
+from fancymail.base.settings.smtpout import SmtpOut
+from fancymail.core.delivery import DELAYED, RELAYED, Attempt, give_up, mark_told, notices, unsent, who_was_told
+from fancymail.core.routing import Routes
+from fancymail.core.schedule import Schedule
+from fancymail.ipc.message import IpcError
+from fancymail.mail.envelope import Envelope
+from fancymail.mail.results import RecipientResult, dump
+from fancymail.storage.slots import SlotError
+
+from .destination import Decided, Destinations, Parcel
+from .notices import Notices
+from .outgoing import Damaged, Outgoing, open_outgoing
+
+QUEUE = "outgoing"
+TROUBLE = 60.0                       # seconds until a message comes back that met trouble of our own
+PATIENCE = 30.0                      # seconds that the queue may take to answer; then it is asked again
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One message as the queue's `take` gives it. told: recipients of whose delay the sender knows."""
+
+    path: str
+    id: str
+    attempts: int
+    pending: tuple[int, ...]
+    first: float
+    told: frozenset[int]
+
+    @classmethod
+    def read(cls, path: bytes, info: bytes) -> Task:
+        facts = json.loads(info)
+        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
+                   who_was_told(facts.get("results", ())))
+
+
+class Dispatch:
+    """Carries messages. ask(daemon, verb, ...) is Daemon.ask; chance and clock are for tests."""
+
+    def __init__(self, ask: Callable[..., asyncio.Future], settings: SmtpOut, destinations: Destinations, told: Notices, readers: Executor,
+                 log: Log, counters: Counter, chance: Callable[[], float] = random.random, clock: Callable[[], float] = time.time) -> None:
+        self.ask, self.settings, self.destinations, self.told = ask, settings, destinations, told
+        self.readers, self.log, self.counters, self.chance, self.clock = readers, log, counters, chance, clock
+        self.routes, self.schedule = Routes(settings), Schedule(settings)
+
+    async def attempt(self, task: Task) -> None:
+        """Try a message once, and leave it settled, deferred or set aside."""
+        try:
+            message = await open_outgoing(task.path, self.readers)
+        except (FileNotFoundError, SlotError, Damaged) as error:
+            return await self._reject(task, str(error))
+        except OSError as error:
+            return await self.defer(task.path, TROUBLE, f"slot cannot be read: {error}")
+        try:
+            if message.slot.envelope is None:
+                return await self._reject(task, "a slot without envelope: nobody knows whom it is for")
+            await self._carry(task, message.slot.envelope, message)
+        except IpcError as error:
+            self.log.warning("put off", id=task.id, reason=error.text)
+            await self.defer(task.path, TROUBLE, error.text)
+        finally:
+            message.close()
+
+    async def _carry(self, task: Task, envelope: Envelope, message: Outgoing) -> None:
+        attempt = Attempt()
+        status, reason = self._objection(message)
+        if status:
+            attempt.add(RecipientResult(index, "failed", status, reason) for index in task.pending)
+        else:
+            await self.deliver(task.id, envelope, message, task.pending, attempt, task.path)
+        await self._conclude(task, envelope, message, attempt)
+
+    def _objection(self, message: Outgoing) -> tuple[str, str]:
+        """Why a message goes nowhere at all; ("", "") when it may go."""
+        if message.facts.hops > self.settings.hops:        # RFC 5321 6.3
+            return "5.4.6", f"the message has passed {message.facts.hops} hosts: a loop"
+        if message.facts.bare:
+            return "5.6.0", "the content has a bare CR or LF"
+        return "", ""
+
+    async def deliver(self, id: str, envelope: Envelope, message: Outgoing, pending: Sequence[int], attempt: Attempt, path: str = "") -> None:
+        """Go to all destinations, a few at a time, and fill `attempt`. With `path`, deliveries are made durable as they happen."""
+        parcel = Parcel(id, message.transaction(envelope), message.content)
+        crowd = asyncio.Semaphore(self.settings.destinations)
+
+        async def settle(decided: Sequence[Decided]) -> None:
+            results = [_result(each) for each in decided]
+            attempt.add(results)
+            attempt.relayed |= {each.recipient for each in decided if each.relayed}
+            attempt.busy |= {each.recipient for each in decided if each.busy}
+            delivered = [result for result in results if result.state == "delivered"]
+            if path and delivered:     # R9: durable before the next transaction at this destination begins
+                crash_point("smtpout.delivered")
+                await self._result(path, delivered)
+                crash_point("smtpout.recorded")
+
+        async def errand(route, indexes: list[int]) -> None:
+            async with crowd:
+                await self.destinations.deliver(route, parcel, indexes, settle)
+
+        groups = self.routes.group(envelope.recipients, pending)
+        attempt.add(RecipientResult(index, "failed", "5.1.3", "not an address") for index in groups.pop(None, ()))
+        errands = [errand(route, indexes) for route, indexes in groups.items()]
+        if len(errands) == 1:
+            return await errands[0]
+        for error in await asyncio.gather(*errands, return_exceptions=True):
+            if error is not None:
+                raise error
+
+    async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:
+        """Give up what is too old, tell the sender, write down what is not yet, and defer what is left.
+
+        The sender is told before the failure is written down: a crash between repeats a DSN, it never loses one (R11).
+        """
+        age = max(self.clock() - task.first, 0.0)
+        give_up(attempt, self.schedule, task.attempts, age)
+        for notice in notices(envelope, attempt, self.schedule, age, task.told):
+            # what was relayed may have left the queue by now, and its file may hold another message
+            header = message.header if notice.kind == RELAYED else None
+            if await self.told.tell(envelope, notice, task.path, header):
+                self.counters[f"notices_{notice.kind}"] += 1
+            if notice.kind == DELAYED:
+                mark_told(attempt, [result.recipient for result in notice.results])
+        mark_told(attempt, task.told)
+        failed, waiting = attempt.in_state("failed"), attempt.in_state("deferred")
+        if failed and not envelope.sender:
+            self.counters["double_bounces"] += 1
+            self.log.warning("double bounce", id=task.id, reason=unsent(failed))
+        crash_point("smtpout.told")
+        if failed or waiting:
+            await self._result(task.path, failed + waiting)
+        for state in ("delivered", "failed", "deferred"):
+            self.counters[f"recipients_{state}"] += len(attempt.in_state(state))
+        if waiting:
+            await self._wait(task, attempt, age, waiting[0])
+
+    async def _wait(self, task: Task, attempt: Attempt, age: float, reason: RecipientResult) -> None:
+        chance = self.chance()
+        seconds = self.schedule.busy(chance) if attempt.only_busy else self.schedule.wait(task.attempts, age, chance)
+        await self.defer(task.path, seconds, reason.text)
+        self.log.info("put off", id=task.id, seconds=round(seconds), status=reason.status, reason=reason.text)
+
+    async def _result(self, path: str, results: Iterable[RecipientResult]) -> None:
+        """Make results durable. What a remote host has taken must be written down: ask until the queue is there again."""
+        words = dump(results)
+        while True:
+            try:
+                await self.ask("queue", "result", QUEUE, path, words, timeout=PATIENCE)
+                return
+            except IpcError as error:
+                if error.status != "4.4.1":
+                    raise
+                self.log.warning("queue does not answer", slot=Path(path).name)
+
+    async def defer(self, path: str, seconds: float, reason: str, timeout: float = PATIENCE) -> None:
+        """Give a message back; when the queue cannot hear it, the end of the lease does the same."""
+        try:
+            await self.ask("queue", "defer", QUEUE, path, round(seconds, 3), reason, timeout=timeout)
+        except IpcError as error:
+            self.log.warning("not deferred", slot=Path(path).name, reason=error.text)
+
+    async def _reject(self, task: Task, reason: str) -> None:
+        self.counters["rejected"] += 1
+        self.log.error("unusable", id=task.id, reason=reason)
+        try:
+            await self.ask("queue", "reject", QUEUE, task.path, reason, timeout=PATIENCE)
+        except IpcError as error:
+            self.log.warning("not set aside", id=task.id, reason=error.text)
+
+
+def _result(decided: Decided) -> RecipientResult:
+    outcome = decided.outcome
+    return RecipientResult(decided.recipient, outcome.state, outcome.status, outcome.text, decided.remote)

@@ -1,0 +1,91 @@
+"""Delivery status notifications on their way: built by mail/dsn.py, pushed into the queue as messages of their own.
+
+Used by smtpout and mailbox for what core/delivery.py says is due. A local sender's goes into `incoming`, a remote one's into
+`outgoing`; its reverse-path is null, so that it never causes another. `tell` returns when the notification is durable, and raises
+IpcError when it cannot be made so now: then the failure must not be written down yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+from fancymail.base.log import Log
+from fancymail.core.delivery import Notice
+from fancymail.ipc.message import IpcError
+from fancymail.mail import dsn
+from fancymail.mail.dates import format_date
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.storage.slots import SlotError, read_slot, write_slot
+
+QUEUES = {"local": "incoming", "remote": "outgoing"}
+
+
+class Notices:
+    """Tells senders. ask(daemon, verb, ...) is Daemon.ask; expire: seconds after which a message is given up; clock is for tests."""
+
+    def __init__(self, ask: Callable[..., asyncio.Future], hostname: str, expire: float, pool: Executor, log: Log,
+                 clock: Callable[[], float] = time.time) -> None:
+        self.ask, self.hostname, self.expire, self.pool, self.log, self.clock = ask, hostname, expire, pool, log, clock
+
+    async def tell(self, envelope: Envelope, notice: Notice, path: str, header: bytes | None = None) -> bool:
+        """Tell the sender; False when nobody is there to be told. `path`: the original's slot, which must still be in the queue;
+        when it may be gone give its header instead."""
+        ways = await self._ways(envelope)
+        if header is None:
+            content, whole = await asyncio.get_running_loop().run_in_executor(self.pool, _original, path, envelope)
+        else:
+            content, whole = header, False
+        for queue, addresses in ways.items():
+            await self._send(envelope, notice, queue, addresses, content, whole)
+        return bool(ways)
+
+    async def _ways(self, envelope: Envelope) -> dict[str, list[str]]:
+        """Where the sender's mail goes: queue -> addresses. Nowhere, when it is an address of ours that does not exist."""
+        try:
+            words = [word.decode() for word in await self.ask("auth", "resolve", envelope.sender)]
+        except IpcError as error:
+            if error.temporary:
+                raise
+            if error.status != "5.1.2":
+                self.log.warning("double bounce", id=envelope.id, sender=envelope.sender, reason=error.text)
+                return {}
+            words = [f"remote:{envelope.sender}"]
+        ways: dict[str, list[str]] = {}
+        for word in words:
+            kind, _, address = word.partition(":")
+            if kind in QUEUES:
+                ways.setdefault(QUEUES[kind], []).append(address)
+        return ways
+
+    async def _send(self, envelope: Envelope, notice: Notice, queue: str, addresses: list[str], content: bytes, whole: bool) -> None:
+        path = (await self.ask("queue", "slot", queue))[0].decode()
+        id, now = path.rpartition("/")[2], self.clock()
+        message = self._trace(id, now) + dsn.build(
+            notice.kind, envelope, notice.results, content, host=self.hostname, id=id, time=now, whole=whole,
+            retry_until=envelope.received + self.expire)
+        body, smtputf8 = dsn.needs(message)
+        # RFC 3461 6.2: a DSN goes from the null reverse-path, and asks for none itself
+        own = Envelope(id, "", [Recipient(address, notify=("NEVER",)) for address in addresses], received=now, client="", protocol="LOCAL",
+                       body=body, smtputf8=smtputf8 or not all(map(str.isascii, addresses)))
+        await asyncio.get_running_loop().run_in_executor(self.pool, write_slot, path, own, message)
+        await self.ask("queue", "push", queue, path)
+        self.log.info("notified", id=envelope.id, notice=id, kind=notice.kind, sender=envelope.sender, recipients=len(notice.results))
+
+    def _trace(self, id: str, now: float) -> bytes:
+        """RFC 5321 4.4: the id can be read from the message."""
+        return f"Received: by {self.hostname} (FancyMail) with local id {id};\r\n\t{format_date(now)}\r\n".encode()
+
+
+def _original(path: str, envelope: Envelope) -> tuple[bytes, bool]:
+    """The original's content, or its beginning, and whether that is all; nothing when it cannot be read, or is another one by now."""
+    try:
+        with read_slot(path) as slot:
+            if slot.envelope is None or slot.envelope.id != envelope.id:
+                return b"", False
+            whole = envelope.ret == "FULL" and slot.content_length <= dsn.FULL_LIMIT or slot.content_length <= dsn.HEADER_LIMIT
+            return slot.read(0, None if whole else dsn.HEADER_LIMIT * 2), whole
+    except (OSError, SlotError):
+        return b"", False

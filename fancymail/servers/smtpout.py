@@ -1,0 +1,190 @@
+"""fm-smtpout: takes the mail for other servers from the queue `outgoing` and brings it there.
+
+Here is what a daemon needs: the verb `send`, taking from the queue, leases, settings. One message is carried by dispatch.py, to one
+destination by destination.py, over the connections of pool.py; nexthop.py and resolver.py find the hosts. It opens nothing of the
+state folder but slots that the queue gave it, keeps no state of its own, and may die at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from fancymail.core.delivery import Attempt
+from fancymail.core.mx import Identity
+from fancymail.ipc.message import IpcError
+from fancymail.ipc.verb import Address, SlotPath, verb
+from fancymail.mail.address import AddressError, parse_mailbox
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers.daemon import Daemon
+from fancymail.storage.slots import SlotError, is_slot_id
+
+from .destination import Destinations
+from .dispatch import QUEUE, Dispatch, Task
+from .nexthop import NextHops, known_hosts, owned
+from .notices import Notices
+from .outgoing import Damaged, Outgoing, open_outgoing
+from .pool import Pool
+from .resolver import Limits, Resolver, name_servers
+
+BATCH = 64                           # messages of one `take`
+FINISH = 6.0                         # seconds that messages under way get at a stop
+_PORT = re.compile(r":(\d+)$")
+
+
+class SmtpOutServer(Daemon):
+    """Mail that goes out."""
+
+    name = "smtpout"
+
+    async def started(self) -> None:
+        self.readers = ThreadPoolExecutor(2, "content")
+        self.active: dict[str, asyncio.Task] = {}
+        self.woken = asyncio.Event()
+        self.pool = Pool(self.settings.smtpout, self.settings.server.hostname)
+        self._assemble(self.settings)
+        self.metrics.gauges["active"] = lambda: len(self.active)
+        self.metrics.gauges["connections"] = self.pool.count
+        self.metrics.gauges["resolver_cache"] = lambda: len(self.resolver.cache)
+        self.subscribe_to("queue", QUEUE, self.woken.set)
+        self.spawn(self._consume(), "consumer")
+        self.spawn(self._renew_leases(), "leases")
+
+    async def stopping(self) -> None:
+        """Let what is under way come to its end for a while; give the rest back to the queue."""
+        self.draining = True
+        if self.active:
+            await asyncio.wait(self.active.values(), timeout=FINISH)
+        left = dict(self.active)
+        for task in left.values():
+            task.cancel()
+        if left:
+            await asyncio.wait(left.values(), timeout=1.0)
+            given_back = (self.dispatch.defer(path, 0.0, "fm-smtpout was stopped", 1.0) for path in left)
+            await asyncio.gather(*given_back, return_exceptions=True)
+        self.pool.close()
+        self.resolver.close()
+        self.readers.shutdown(wait=False)
+
+    def reloaded(self, settings) -> None:
+        try:
+            self.pool.apply(settings.smtpout)
+        except (OSError, ssl.SSLError) as error:
+            raise IpcError("5.3.5", f"smtpout.tls-authorities: {error}") from None
+        self.resolver.close()
+        self._assemble(settings)
+
+    def _assemble(self, settings) -> None:
+        """Build what depends on the settings; links and windows are kept."""
+        own = settings.smtpout
+        identity = Identity(
+            names=frozenset(name.lower() for name in (settings.server.hostname, *own.own_names)), ports=own_ports(settings),
+            owned=lambda address: address in own.own_addresses or owned(address), private=own.private_networks)
+        self.resolver = Resolver(name_servers(own.nameservers), Limits(deadline=own.dns_timeout))
+        hops = NextHops(self.resolver, identity, own.families, own.hosts, own.address_literals, known_hosts())
+        destinations = Destinations(own, hops, self.pool, self._note)
+        told = Notices(self.ask, settings.server.hostname, own.expire, self.readers, self.log)
+        self.dispatch = Dispatch(self.ask, own, destinations, told, self.readers, self.log, self.counters)
+
+    def _note(self, event: str, **facts: object) -> None:
+        self.counters[f"attempts_{event}"] += 1
+        self.log.info(event, **facts)
+
+    # -- the verb ----------------------------------------------------------------------------------------------------------
+
+    @verb(callers="webmaild", remember=True)
+    async def send(self, sender: Address, to: Address, slot: SlotPath) -> str:
+        """Send a message to another SMTP server now; ok with that server's reply, or its error. The slot stays where it is."""
+        sender, to = address_of(sender) if sender else "", address_of(to)
+        try:
+            message = await open_outgoing(self._slot_path(slot), self.readers)
+        except (FileNotFoundError, SlotError) as error:
+            raise IpcError("5.5.4", f"not a slot: {error}") from None
+        except Damaged as error:
+            raise IpcError("5.6.0", str(error)) from None
+        try:
+            return await self._send(sender, to, message)
+        finally:
+            message.close()
+
+    async def _send(self, sender: str, to: str, message: Outgoing) -> str:
+        known = message.slot.envelope or Envelope("", sender)
+        if message.facts.bare:
+            raise IpcError("5.6.0", "the content has a bare CR or LF")
+        attempt = Attempt()
+        envelope = replace(known, sender=sender, recipients=[Recipient(to)])
+        await self.dispatch.deliver(known.id or Path(message.slot.path).name, envelope, message, [0], attempt)
+        result = attempt.results[0]
+        if result.state != "delivered":
+            raise IpcError(result.status, result.text)
+        return result.text
+
+    def _slot_path(self, slot: str) -> str:
+        """Only slots of the queue are sent, whoever asks: no other file may leave by mail."""
+        path = Path(slot)
+        if path.parent.parent != self.paths.queues or not is_slot_id(path.name):
+            raise IpcError("5.5.4", "not a slot of the queue")
+        return str(path)
+
+    # -- taking ------------------------------------------------------------------------------------------------------------
+
+    async def _consume(self) -> None:
+        """Take as many messages as there is room for; sleep until the queue has more, or room comes back."""
+        while True:
+            self.woken.clear()
+            wanted = min(self.settings.smtpout.messages - len(self.active), BATCH)
+            taken = await self._take(wanted) if wanted > 0 and not self.draining else []
+            for task in taken:
+                self._begin(task)
+            if len(taken) < wanted or wanted <= 0:
+                await self.woken.wait()
+
+    async def _take(self, count: int) -> list[Task]:
+        try:
+            words = await self.ask("queue", "take", QUEUE, count)
+        except IpcError as error:      # the queue is away: its return wakes us, and so does the clock
+            self.log.debug("cannot take", reason=error.text)
+            return []
+        return [Task.read(path, info) for path, info in zip(words[::2], words[1::2])]
+
+    def _begin(self, task: Task) -> None:
+        if task.path in self.active:   # handed out again although we still work on it: the first one settles it
+            return
+        running = self.active[task.path] = self.spawn(self.dispatch.attempt(task), f"message {task.id}")
+        running.add_done_callback(lambda done: self._ended(task.path))
+
+    def _ended(self, path: str) -> None:
+        if len(self.active) >= self.settings.smtpout.messages:
+            self.woken.set()
+        self.active.pop(path, None)
+
+    async def _renew_leases(self) -> None:
+        """Hold what takes longer than a third of the lease."""
+        while True:
+            queue = self.settings.queue.queues.get(QUEUE)
+            before = set(self.active)
+            await asyncio.sleep(queue.lease / 3 if queue else 200.0)
+            for path in before & set(self.active):
+                try:
+                    await self.ask("queue", "renew", QUEUE, path)
+                except IpcError as error:
+                    self.log.warning("lease not renewed", slot=Path(path).name, reason=error.text)
+
+
+def address_of(text: str) -> str:
+    """Check an address of the conversation. Raises IpcError."""
+    try:
+        return str(parse_mailbox(text))
+    except AddressError as error:
+        raise IpcError("5.1.3", f"{text}: {error}") from None
+
+
+def own_ports(settings) -> frozenset[int]:
+    """The ports on which this server itself takes mail."""
+    section = settings.smtpin
+    addresses = (*section.listen_smtp, *section.listen_submission, *section.listen_submissions, *section.listen_lmtp)
+    return frozenset(int(match[1]) for address in addresses if (match := _PORT.search(address)))
