@@ -18,6 +18,7 @@ from concurrent.futures import Executor
 
 import msgspec
 
+from fancymail.base.crash import crash_point
 from fancymail.mail import results as words
 from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
 from fancymail.storage.ports.spool import SlotUnfit, Spool
@@ -258,6 +259,7 @@ class QueueManager:
     def set_aside(self, entry: Entry, state: State) -> None:
         """Move a message to dead/ or corrupt/ and raise the alarm; only an operator brings it back or drops it."""
         self.spool.move(entry.id, entry.queue, PLACE[state])
+        crash_point("queue.aside")
         self.change(entry, state)
         self.counters[state.name.lower()] += 1
         self.note(state.name.lower(), id=entry.id, queue=entry.queue, reason=entry.reason)
@@ -323,6 +325,7 @@ class QueueManager:
         for id in ids:
             self.leases.end(id)
         removed = self.index.remove(ids)
+        crash_point("queue.ended")
         for entry in removed:       # only what was pushed: a slot that is being written is not ours to remove
             self._count(entry.queue, entry.state, -1, -entry.size)
             if entry.state in PLACE:
