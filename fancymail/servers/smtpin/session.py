@@ -336,8 +336,7 @@ class SmtpSession(Session):
         self.server.counters["accepted"] += 1
         self.server.counters["octets"] += transaction.octets
         self.server.log.info("accepted", id=envelope.id, sender=envelope.sender or "<>", to=transaction.accepted, size=transaction.octets,
-                             client=envelope.client or "local", helo=self.helo, protocol=envelope.protocol, tls=self._tls(),
-                             account=self.account)
+                             protocol=envelope.protocol, **self._who())
         self.engine.reply(Reply(250, "2.0.0", f"queued as {envelope.id}"))
         self._end_if_draining()
 
@@ -364,7 +363,16 @@ class SmtpSession(Session):
         self.server.counters["refused" if refusal.code >= 500 else "deferred"] += 1
         sender = self.transaction.mail.address or "<>" if self.transaction else "-"
         self.server.log.info(f"{what} refused", code=refusal.code, status=refusal.status, text=refusal.text, sender=sender, **facts,
-                             client=self.connection.peer or "local", helo=self.helo, tls=self._tls(), account=self.account)
+                             **self._who())
+
+    def _who(self) -> dict[str, str]:
+        """What the log says of the client."""
+        facts = {"client": self.connection.peer or "local", "helo": self.helo}
+        if self.connection.tls is not None:
+            facts["tls"] = self._tls()
+        if self.account:
+            facts["account"] = self.account
+        return facts
 
     def _tls(self) -> str:
         tls = self.connection.tls

@@ -7,7 +7,6 @@ both is written into both as it comes. Nothing of it is anybody's mail before th
 from __future__ import annotations
 
 import errno
-from os.path import basename
 
 from fancymail.core.reception import DISK_FULL, TEMPORARY, Refusal, Route
 from fancymail.mail.envelope import Envelope, Recipient
@@ -49,7 +48,7 @@ class Transaction:
     @property
     def id(self) -> str:
         """The id of the message: its first slot's."""
-        return basename(self.writers[0][1].path)
+        return self.writers[0][1].path.rpartition("/")[2]
 
     def write(self, data: bytes) -> OSError | None:
         """Append content; the first error of the disk refuses the message."""
