@@ -8,7 +8,7 @@ from .section import Section, say
 
 Address = Annotated[str, say("host:port, [v6]:port, *:port (all addresses) or unix:/path (below the state folder if relative).")]
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
-Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
+Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
 
 
 class SmtpIn(Section):
@@ -25,7 +25,7 @@ class SmtpIn(Section):
     banner: Annotated[str, say("What stands behind the server's name in its greeting.", pattern=r"^[ -~]{1,100}$")] = "FancyMail"
 
     mechanisms: Annotated[tuple[Mechanism, ...], say("SASL mechanisms that are offered to users.")] = (
-        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
     auth_without_tls: Annotated[bool, say("Let users log in without TLS; for tests and closed networks only.")] = False
     auth_on_smtp: Annotated[bool, say("Offer logins on port 25 too.")] = False
     null_sender: Annotated[bool, say("Let users submit with the null sender `<>` (RFC 8098 receipts); their From is checked all the same.")] = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fancymail.protocol.smtp.content import ContentLimits
 from fancymail.protocol.smtp.reply import Reply
 
-MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
 
 
 @dataclass(frozen=True)

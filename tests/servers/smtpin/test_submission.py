@@ -93,7 +93,7 @@ async def test_no_login_no_mail(tmp_path):
         assert (await talk.say("MAIL FROM:<alice@us.test>")).startswith("530 5.7.0")
         assert (await talk.say("STARTTLS")).startswith("220")
         await talk.start_tls(ssl.create_default_context(cafile=str(tmp_path / "cert.pem")))
-        assert "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN" in await talk.say("EHLO c")
+        assert "AUTH SCRAM-SHA-256-PLUS SCRAM-SHA-1-PLUS SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN" in await talk.say("EHLO c")
         assert (await talk.say("MAIL FROM:<alice@us.test>")).startswith("530 5.7.0 Authentication")
         assert not [one for one in server.auth.asked if one[0] == "sasl"]
 
