@@ -18,23 +18,28 @@ from fancymail.ipc.sync import SyncClient
 from fancymail.servers.sockets import split, unix_path
 
 PING_AGAIN = 2.0      # seconds after which a ping is said again: the daemon may have been restarted over it
+READY_AGAIN = 0.05    # seconds between two looks at a daemon that answers and is not ready
 CHECKOUT = Path(__file__).parents[2]
 
 
 def wait(paths: Paths, names: list[str], seconds: float) -> list[str]:
-    """Ping every daemon through its operator's door until it answers; return the names that did not within `seconds`."""
+    """Ask every daemon through its operator's door until it is ready; return the names that were not within `seconds`.
+
+    A door opens before the daemon behind it is through with its start, and that may still fail: so a ping is not enough.
+    """
     deadline = time.monotonic() + seconds
-    return [name for name in names if not _answers(paths, name, deadline)]
+    return [name for name in names if not _is_ready(paths, name, deadline)]
 
 
-def _answers(paths: Paths, name: str, deadline: float) -> bool:
+def _is_ready(paths: Paths, name: str, deadline: float) -> bool:
     with SyncClient(paths.endpoints(name)[0], name=name) as client:
         while (left := deadline - time.monotonic()) > 0:
             try:
-                client.call("ping", timeout=min(left, PING_AGAIN))
-                return True
+                if msgspec.json.decode(client.call("stats", timeout=min(left, PING_AGAIN))[0])["ready"]:
+                    return True
             except IpcError:
                 continue
+            time.sleep(min(left, READY_AGAIN))
     return False
 
 

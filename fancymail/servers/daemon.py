@@ -55,6 +55,7 @@ class Daemon:
         self.wanted: dict[tuple[str, str], Callable[[], None]] = {}
         self.alerted: dict[str, list[Callable[[], None]]] = {}
         self.draining = False
+        self.ready = False                      # started() is through
         self.tasks: set[asyncio.Task] = set()
 
     # -- hooks of a daemon -------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class Daemon:
         """Give all counters and gauges as JSON."""
         own = {f"ipc_{name}": count for name, count in self.server.counters.items()}
         asked = {f"verb_{name}": count for name, count in self.server.asked.items()}
-        return {"daemon": self.name, "version": __version__, "pid": os.getpid(), "draining": self.draining,
+        return {"daemon": self.name, "version": __version__, "pid": os.getpid(), "draining": self.draining, "ready": self.ready,
                 **self.metrics.values(), **own, **asked}
 
     @verb(name="metrics", callers="supervisor")
@@ -222,6 +223,7 @@ class Daemon:
             pass
         try:
             await self.started()
+            self.ready = True
             self.spawn(self._keep_subscribed(), "subscriptions")
             _notify("READY=1")
             self.log.info("ready", version=__version__)

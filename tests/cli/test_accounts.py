@@ -87,8 +87,8 @@ def test_accounts_are_imported_line_by_line(suite, tmp_path):
 
 
 def test_failed_logins_are_listed_and_forgotten(suite, carol):
-    for _ in range(12):
-        suite.fmctl("send", "auth", "auth", carol, "wrong", "192.0.2.9", check=False)      # loopback itself is never made to wait
+    for number in range(12):      # not from loopback, which is never made to wait, and each with another password
+        suite.fmctl("send", "auth", "auth", carol, f"wrong {number}", "192.0.2.9", check=False)
     assert carol in [ban["name"] for ban in suite.ask("auth", "bans")]
     assert suite.ask("auth", "unban", carol)["forgotten"] >= 1
     assert carol not in [ban["name"] for ban in suite.ask("auth", "bans")]
