@@ -384,22 +384,25 @@ class Connection:
         if self.closed or self._ending:
             raise ConnectionResetError("the peer is gone")
 
-    async def send_file(self, fd: int, offset: int, length: int,
-                        transform: Callable[[bytes], bytes] | None = None) -> None:
-        """Send a part of a file in chunks, each through `transform`, as fast as the peer takes them.
+    async def send_file(self, fd: int, offset: int, length: int, transform: Callable[[bytes], bytes | None] | None = None,
+                        size: int = CHUNK) -> None:
+        """Send a part of a file in chunks of `size`, each through `transform`, as fast as the peer takes them.
 
-        What the engine has to send goes first. Raises OSError when the file is shorter than was said: the connection must not
-        go on then, since the peer would take the next reply for content. Raises ConnectionResetError when the peer is gone.
+        What the engine has to send goes first. A transform that returns None has seen enough. Raises OSError when the file is
+        shorter than was said: the connection must not go on then, since the peer would take the next reply for content.
+        Raises ConnectionResetError when the peer is gone.
         """
         self.flush()
         while length > 0:
-            chunk = os.pread(fd, min(CHUNK, length), offset)
+            chunk = os.pread(fd, min(size, length), offset)
             if not chunk:
                 raise OSError(f"a file ends {length} octets early")
             offset, length = offset + len(chunk), length - len(chunk)
             if length:
-                os.posix_fadvise(fd, offset, CHUNK, os.POSIX_FADV_WILLNEED)      # the disk works while the peer reads
-            self.write(transform(chunk) if transform else chunk)
+                os.posix_fadvise(fd, offset, size, os.POSIX_FADV_WILLNEED)       # the disk works while the peer reads
+            if transform is not None and (chunk := transform(chunk)) is None:
+                return
+            self.write(chunk)
             await self.drained()
             await asyncio.sleep(0)                # a fast peer must not keep the loop from the others
 
