@@ -27,6 +27,7 @@ from .intake import Intake, Refusal
 from .lease import Leases
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
+TOLD_LIMIT = 24 << 10           # octets of results in one answer to `take`, whose frames hold 64 KiB
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
 PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
 
@@ -41,7 +42,7 @@ class Taken(msgspec.Struct):
     pending: list[int]          # indexes of the recipients without a final result
     first: float                # when it was pushed, seconds since the epoch
     size: int                   # octets of content
-    results: list               # the last results of recipients, as `result` gave them
+    results: msgspec.Raw        # the last results of recipients, as `result` gave them (JSON)
 
 
 class QueueManager:
@@ -108,7 +109,7 @@ class QueueManager:
 
     def told(self, entry: Entry) -> Taken:
         """What `take` says of a message."""
-        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size, _decode(entry.results) if entry.results else [])
+        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size, msgspec.Raw(_short(entry.results)))
 
     def done(self, queue: str, *paths: str) -> None:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
@@ -377,3 +378,12 @@ def pending(entry: Entry) -> list[int]:
         return list(range(entry.count))
     final = {result["recipient"] for result in _decode(entry.results) if result["state"] != "deferred"}
     return [number for number in range(entry.count) if number not in final]
+
+
+def _short(results: str) -> bytes:
+    """Results as they fit into a frame: of a message to very many, those that aren't final, with shorter texts, or none."""
+    if len(results) <= TOLD_LIMIT:
+        return results.encode() or b"[]"
+    open_ones = [{**result, "text": result["text"][:100]} for result in _decode(results) if result["state"] == "deferred"]
+    short = msgspec.json.encode(open_ones)
+    return short if len(short) <= TOLD_LIMIT else b"[]"

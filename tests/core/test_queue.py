@@ -6,6 +6,7 @@ import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 
 from fancymail.base.settings.queue import Queue, QueueOptions
@@ -404,6 +405,21 @@ async def test_recipients_are_settled_one_by_one(house):
     assert await house.queue.result("incoming", path, results(r1="failed", r2="delivered")) is True
     assert house.state(path) is None and not os.path.exists(path)
     assert await house.queue.result("incoming", path, results(r1="failed")) is True
+
+
+async def test_what_take_tells_fits_into_a_frame(house):
+    path = await house.pushed(recipients=2000)
+    for first in range(0, 2000, 500):
+        many = dump(RecipientResult(n, "failed" if n % 2 else "deferred", "5.0.0" if n % 2 else "4.0.0", "x" * 900)
+                    for n in range(first, first + 500))
+        await house.queue.result("incoming", path, many)
+    entry, = house.queue.take("incoming", 1, "smtpout")
+    told = house.queue.told(entry)
+    assert len(told.pending) == 1000 and len(bytes(told.results)) < 32_000
+    small = await house.pushed(recipients=2)
+    await house.queue.result("incoming", small, results(r0="deferred"))
+    entry, = house.queue.take("incoming", 1, "smtpout")
+    assert msgspec.json.decode(house.queue.told(entry).results)[0]["text"] == "said so"
 
 
 async def test_a_final_result_is_never_undone(house):
