@@ -19,6 +19,7 @@ from fancymail.servers.sockets import split, unix_path
 
 PING_AGAIN = 2.0      # seconds after which a ping is said again: the daemon may have been restarted over it
 READY_AGAIN = 0.05    # seconds between two looks at a daemon that answers and is not ready
+LAST_LOOK = 0.5       # seconds that each daemon gets even if another one used up all the time
 CHECKOUT = Path(__file__).parents[2]
 
 
@@ -28,7 +29,7 @@ def wait(paths: Paths, names: list[str], seconds: float) -> list[str]:
     A door opens before the daemon behind it is through with its start, and that may still fail: so a ping is not enough.
     """
     deadline = time.monotonic() + seconds
-    return [name for name in names if not _is_ready(paths, name, deadline)]
+    return [name for name in names if not _is_ready(paths, name, max(deadline, time.monotonic() + LAST_LOOK))]
 
 
 def _is_ready(paths: Paths, name: str, deadline: float) -> bool:
