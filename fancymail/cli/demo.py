@@ -13,7 +13,7 @@ import string
 import tomllib
 from pathlib import Path
 
-from fancymail.base.settings import Paths, Settings, SettingsError
+from fancymail.base.settings import Paths, SettingsError
 from fancymail.base.settings.reference import toml
 from fancymail.cli import certificates
 from fancymail.ipc.message import IpcError
@@ -94,7 +94,6 @@ def _write_configuration(file: Path, port_base: int, overrides: Path | None) -> 
 def _tables(port_base: int) -> dict:
     tables: dict = {"server": {"hostname": HOSTNAME, "default-domain": DOMAIN}}
     for section, options in PORTS.items():
-        if section not in Settings.__struct_fields__: continue
         tables[section] = {option: [f"127.0.0.1:{port_base + usual}"] for option, (_, usual) in options.items()}
     return tables
 

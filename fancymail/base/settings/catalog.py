@@ -6,28 +6,29 @@ etc/fancymail.toml from the same declarations. Nothing here reads a file.
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-
-import msgspec
-
+from .auth import Auth
+from .ipc import Ipc
+from .log import Log
+from .mailbox import Mailbox
+from .pop3 import Pop3
+from .queue import Queue
 from .section import Section
-
-ORDER = ("server", "ipc", "log", "tls", "auth", "queue", "smtpin", "smtpout", "mailbox", "pop3")
-
-
-def section_class(name: str) -> type[Section]:
-    """Return the Section of `name`.py: the class that is spelled as the file, whatever its capitals."""
-    module = importlib.import_module(f"{__package__}.{name}")
-    for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, Section) and value.__name__.lower() == name:
-            return value
-    raise LookupError(f"{module.__name__} has no Section named like the file")
+from .server import Server
+from .smtpin import SmtpIn
+from .smtpout import SmtpOut
+from .tls import Tls
 
 
-_PRESENT = {module.name for module in pkgutil.iter_modules(importlib.import_module(__package__).__path__)}
+class Settings(Section):
+    """The whole configuration."""
 
-Settings = msgspec.defstruct(
-    "Settings",
-    [(name, section_class(name), msgspec.field(default_factory=section_class(name))) for name in ORDER if name in _PRESENT],
-    bases=(Section,), module=__name__)
+    server: Server = Server()
+    ipc: Ipc = Ipc()
+    log: Log = Log()
+    tls: Tls = Tls()
+    auth: Auth = Auth()
+    queue: Queue = Queue()
+    smtpin: SmtpIn = SmtpIn()
+    smtpout: SmtpOut = SmtpOut()
+    mailbox: Mailbox = Mailbox()
+    pop3: Pop3 = Pop3()
