@@ -134,7 +134,7 @@ class Directory:
         """Make an account, without credentials one that nobody can log in to."""
         address = self.check_new_account(text)
         password, scram = (credentials.password, credentials.scram) if credentials else ("", {})
-        account = Account(address.key, str(address), address.domain, skeleton(address.local), password, scram,
+        account = Account(address.key, address.key, address.domain, skeleton(address.local), password, scram,
                           quota=quota, created=self._clock())
         try:
             self._store.add_account(account)
@@ -196,7 +196,7 @@ class Directory:
             raise AccountError("5.2.4", f"an alias has at most {self._width} targets")
         if known == (str(address),) and not self._store.account(address.key):
             raise AccountError("5.4.6", "an alias cannot stand for itself alone")
-        alias = Alias(address.key, str(address), address.domain, known, skeleton(address.local), wildcard)
+        alias = Alias(address.key, address.key, address.domain, known, skeleton(address.local), wildcard)
         self._store.set_alias(alias)
         return alias
 

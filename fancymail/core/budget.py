@@ -91,13 +91,15 @@ class Budget:
                 longest = max(longest, 1.0)         # guesses side by side would all pass before the first is known to be wrong
         return longest
 
-    def begin(self, account: str, address: str, now: float) -> None:
-        """Note that a password is being checked; `end` must follow."""
-        self._touch("account", self._account_name(account, address, now)).checking += 1
+    def begin(self, account: str, address: str, now: float) -> str:
+        """Note that a password is being checked; return what `end` has to be told."""
+        name = self._account_name(account, address, now)
+        self._touch("account", name).checking += 1
+        return name
 
-    def end(self, account: str, address: str, now: float) -> None:
-        """Note that the check is over, however it ended."""
-        entry = self._entries.get(("account", self._account_name(account, address, now)))
+    def end(self, name: str) -> None:
+        """Note that a check is over, however it ended."""
+        entry = self._entries.get(("account", name))
         if entry and entry.checking:
             entry.checking -= 1
 

@@ -23,7 +23,7 @@ from fancymail.mail.scram import HASHES
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.exchanges import Client, Exchanges
 from fancymail.servers.logins import Busy, Logins, Pool, Refused
-from fancymail.storage.ports.accounts import Account
+from fancymail.storage.ports.accounts import Account, StoreFailed
 from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.database import DatabaseError
 
@@ -43,6 +43,8 @@ class refusals:
             raise IpcError(error.status, error.text) from None
         if isinstance(error, PasswordRefused):
             raise IpcError("5.5.4", str(error)) from None
+        if isinstance(error, StoreFailed):
+            raise IpcError("4.3.0", f"the accounts' disk refuses: {error}") from error
 
 
 class AuthServer(Daemon):
@@ -164,7 +166,8 @@ class AuthServer(Daemon):
     @verb(callers="*", aliases="domain-list")
     def domains(self, after: Text = "") -> list[str]:
         """List our domains in order, the first 1000 behind `after`."""
-        return [name for name in self.store.domains() if name > after][:PAGE]
+        with refusals():
+            return [name for name in self.store.domains() if name > after][:PAGE]
 
     @verb(name="may-send", callers=FRONTS)
     def may_send(self, account: UserName, address: Address) -> None:
@@ -183,7 +186,8 @@ class AuthServer(Daemon):
     @verb(callers="*")
     def changes(self, since: Octets = 0) -> list[str | int]:
         """Give the serial of the last change to accounts, and who was changed or removed after `since`; `*`: too long ago to tell."""
-        serial, keys = self.store.changes(since)
+        with refusals():
+            serial, keys = self.store.changes(since)
         return [serial, *(["*"] if keys is None or len(keys) > PAGE else keys)]
 
     # -- accounts ----------------------------------------------------------------------------------------------------------
@@ -239,7 +243,8 @@ class AuthServer(Daemon):
     @verb(name="account-list")
     async def account_list(self, domain: Text = "", after: Text = "", count: Count = PAGE) -> AsyncIterator[Reply]:
         """List accounts in order, those behind `after`: `account: address ; enabled ; quota` for each, then ok."""
-        found = self.store.accounts(domain.lower(), after, count)
+        with refusals():
+            found = self.store.accounts(domain.lower(), after, count)
         yield Reply("ok", len(found))
         for account in found:
             yield Reply("account", account.address, account.enabled, account.quota)
@@ -277,7 +282,8 @@ class AuthServer(Daemon):
     @verb(name="alias-list")
     async def alias_list(self, domain: Text = "", after: Text = "", count: Count = PAGE) -> AsyncIterator[Reply]:
         """List aliases in order, those behind `after`: `alias: address ; target...` for each, then ok."""
-        found = self.store.aliases(domain.lower(), after, count)
+        with refusals():
+            found = self.store.aliases(domain.lower(), after, count)
         yield Reply("ok", len(found))
         for alias in found:
             yield Reply("alias", alias.address, *alias.targets)

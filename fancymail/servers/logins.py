@@ -155,16 +155,16 @@ class Logins:
         """Check in the pool; the same password of the same user at the same time is checked once."""
         if (checking := self._checking.get(digest)) is not None:
             return await asyncio.shield(checking)
-        self.budget.begin(key, address, time.monotonic())
+        counted = self.budget.begin(key, address, time.monotonic())
         work = self._loop.create_task(self.pool.run(str(network_of(address) or ""), self.passwords.verify, account, password))
         self._checking[digest] = work
-        work.add_done_callback(lambda done: self._checked(done, digest, key, address))
+        work.add_done_callback(lambda done: self._checked(done, digest, counted))
         return await asyncio.shield(work)
 
-    def _checked(self, work: asyncio.Task, digest: bytes, key: str, address: str) -> None:
+    def _checked(self, work: asyncio.Task, digest: bytes, counted: str) -> None:
         work.cancelled() or work.exception()        # whoever asked may have gone
         self._checking.pop(digest, None)
-        self.budget.end(key, address, time.monotonic())
+        self.budget.end(counted)
 
     def _unchanged(self, account: Account) -> Account | None:
         """Return an account as it is now, unless it was disabled, removed or given another password while we were hashing."""

@@ -7,7 +7,7 @@ import pytest
 
 from fancymail.mail.scram import ScramKeys
 from fancymail.storage.memory.accounts import MemoryAccounts
-from fancymail.storage.ports.accounts import Account, Alias, Conflict, Exists, InUse, Missing
+from fancymail.storage.ports.accounts import Account, Alias, Conflict, Exists, InUse, Missing, StoreFailed
 from fancymail.storage.sqlite.accounts import SqliteAccounts
 
 
@@ -222,3 +222,19 @@ def test_sqlite_keeps_everything_over_a_restart(tmp_path):
     assert again.secret() == secret and again.changes(0) == serial
     assert (tmp_path / "accounts.db").stat().st_mode & 0o777 == 0o600
     again.close()
+
+
+def test_a_full_disk_is_said_and_survived(tmp_path):
+    store = SqliteAccounts(tmp_path / "accounts.db")
+    store.add_domain("example.test")
+    store._writer.pragma("max_page_count", store._writer.pragma("page_count") + 2)
+    kept = []
+    with pytest.raises(StoreFailed):
+        for number in range(1000):
+            store.add_account(account(f"user{number:04}"))
+            kept.append(f"user{number:04}@example.test")
+    assert [known.key for known in store.accounts()] == kept and 0 < len(kept) < 1000
+    store._writer.pragma("max_page_count", 10_000)
+    store.add_account(account("zoe"))
+    assert store.account("zoe@example.test")
+    store.close()

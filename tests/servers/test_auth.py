@@ -370,7 +370,7 @@ async def test_may_send(world):
 
 
 async def test_accounts(world):
-    assert await world.say("account-add", "Carol", PASSWORD, 1000) == ["Carol@example.test"]
+    assert await world.say("account-add", "Carol", PASSWORD, 1000) == ["carol@example.test"]
     assert await world.refused("account-add", "carol", PASSWORD) == "5.5.1"
     assert await world.refused("account-add", "x@nowhere.test", PASSWORD) == "5.1.2"
     assert await world.refused("account-add", "../x", PASSWORD) == "5.1.3"
@@ -378,7 +378,7 @@ async def test_accounts(world):
     assert await world.refused("account-add", "dave", b"\xff" * 10) == "5.5.4"
     assert await world.refused("verify", "dave") == "5.1.1"
     rows = await world.rows("account-list")
-    assert rows == [["alice@example.test", "1", "0"], ["bob@other.test", "1", "0"], ["Carol@example.test", "1", "1000"]]
+    assert rows == [["alice@example.test", "1", "0"], ["bob@other.test", "1", "0"], ["carol@example.test", "1", "1000"]]
     assert await world.rows("account-list", "Other.Test") == [["bob@other.test", "1", "0"]]
     assert await world.rows("account-list", "", "alice@example.test", 1) == [["bob@other.test", "1", "0"]]
     await world.say("account-quota", "carol", 5)

@@ -2,7 +2,8 @@
 
 Asked by core/accounts.py and core/aliases.py; kept by storage/memory/accounts.py and storage/sqlite/accounts.py, which pass one
 suite (tests/contracts/test_accounts.py). Keys are `mail.address.Address.key`; the store never parses an address, knows no
-password and makes no decision. Every method may be called from any thread; when a changing method returns, the change is durable.
+password and makes no decision. Every method may be called from any thread and may raise StoreFailed; when a changing method
+returns, the change is durable.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Missing(LookupError):
 
 class InUse(Exception):
     """It can't go while something else stands on it."""
+
+
+class StoreFailed(Exception):
+    """The disk refuses; nothing was changed."""
 
 
 class Conflict(Exception):

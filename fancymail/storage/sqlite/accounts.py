@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import apsw
 import msgspec
 
 from fancymail.mail.scram import ScramKeys
-from fancymail.storage.ports.accounts import CHANGES_KEPT, Account, Alias, Conflict, Exists, InUse, Missing
+from fancymail.storage.ports.accounts import CHANGES_KEPT, Account, Alias, Conflict, Exists, InUse, Missing, StoreFailed
 
 from .database import Step, open_database, transaction
 
@@ -73,7 +74,7 @@ class SqliteAccounts:
         self._reader = open_database(path, STEPS, cache=8 << 20)
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._changes_kept = changes_kept
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             db.execute("INSERT INTO secret SELECT ? WHERE NOT EXISTS (SELECT 1 FROM secret)", (secrets.token_bytes(32),))
         self._secret: bytes = self._rows("SELECT octets FROM secret")[0][0]
 
@@ -87,11 +88,11 @@ class SqliteAccounts:
         return bool(self._rows("SELECT 1 FROM domain WHERE name = ?", name))
 
     def add_domain(self, name: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _once(db, "INSERT INTO domain VALUES (?) ON CONFLICT DO NOTHING", (name,), Exists)
 
     def remove_domain(self, name: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             try:
                 _once(db, "DELETE FROM domain WHERE name = ?", (name,), Missing)
             except apsw.ConstraintError:
@@ -110,7 +111,7 @@ class SqliteAccounts:
         return _account(rows[0]) if rows else None
 
     def add_account(self, account: Account) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _require_domain(db, account.domain)
             _once(db, f"INSERT INTO account ({_ACCOUNT}) VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
                   _account_row(account), Exists)
@@ -118,7 +119,7 @@ class SqliteAccounts:
 
     def change_account(self, account: Account, quiet: bool = False) -> Account:
         changed = replace(account, version=account.version + 1)
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             db.execute(
                 "UPDATE account SET address=?, domain=?, skeleton=?, password=?, scram=?, version=?, enabled=?, quota=?, created=? "
                 "WHERE key = ? AND version = ?", (*_account_row(changed)[1:], account.key, account.version))
@@ -130,7 +131,7 @@ class SqliteAccounts:
         return changed
 
     def remove_account(self, key: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _once(db, "DELETE FROM account WHERE key = ?", (key,), Missing)
             self._changed(db, key)
 
@@ -146,12 +147,12 @@ class SqliteAccounts:
 
     def set_alias(self, alias: Alias) -> None:
         row = (alias.key, alias.address, alias.domain, msgspec.msgpack.encode(alias.targets), alias.skeleton, int(alias.wildcard))
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _require_domain(db, alias.domain)
             db.execute(f"INSERT OR REPLACE INTO alias ({_ALIAS}) VALUES (?,?,?,?,?,?)", row)
 
     def remove_alias(self, key: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _once(db, "DELETE FROM alias WHERE key = ?", (key,), Missing)
 
     def lookalikes(self, domain: str, skeleton: str) -> list[str]:
@@ -160,13 +161,13 @@ class SqliteAccounts:
         return [key for key, in rows]
 
     def grant(self, account: str, right: str, address: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             if not db.execute("SELECT 1 FROM account WHERE key = ?", (account,)).fetchone():
                 raise Missing(account)
             db.execute("INSERT INTO access VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (account, right, address))
 
     def revoke(self, account: str, right: str, address: str) -> None:
-        with self._writing, transaction(self._writer) as db:
+        with self._change() as db:
             _once(db, "DELETE FROM access WHERE account = ? AND privilege = ? AND address = ?", (account, right, address), Missing)
 
     def grants(self, account: str) -> list[tuple[str, str]]:
@@ -189,9 +190,20 @@ class SqliteAccounts:
         db.execute("INSERT INTO change (account) VALUES (?)", (key,))
         db.execute("DELETE FROM change WHERE serial <= ?", (db.last_insert_rowid() - self._changes_kept,))
 
+    @contextmanager
+    def _change(self) -> Iterator[apsw.Connection]:
+        try:
+            with self._writing, transaction(self._writer) as db:
+                yield db
+        except apsw.Error as error:
+            raise StoreFailed(str(error)) from error
+
     def _rows(self, sql: str, *values: Any) -> list[tuple]:
-        with self._reading:
-            return self._reader.execute(sql, values).fetchall()
+        try:
+            with self._reading:
+                return self._reader.execute(sql, values).fetchall()
+        except apsw.Error as error:
+            raise StoreFailed(str(error)) from error
 
     def _page(self, columns: str, table: str, domain: str, after: str, count: int) -> list[tuple]:
         if domain:
