@@ -113,7 +113,7 @@ class Server:
         self.bound: dict[bytes, Bound] = {}
         for verb in self.verbs.values():
             for name in (verb.name, *verb.aliases):
-                self.bound[name.encode()] = Bound(verb, getattr(owner, verb.method))
+                self.bound[name.encode()] = Bound(verb, getattr(type(owner), verb.method).__get__(owner))
         self.doors: list[Door] = []
         self.running: dict[tuple[str, bytes], Job] = {}
         self.tasks: set[asyncio.Task] = set()

@@ -244,7 +244,7 @@ class Daemon:
 
     def _open(self) -> None:
         self.paths.create()
-        self.lock = _lock(self.paths.lock(self.name), self.name)      # before bind: a second bind would silently steal the socket
+        self._held = _lock(self.paths.lock(self.name), self.name)      # before bind: a second bind would silently steal the socket
         self.keys.create()
         self.context = zmq.Context()
         self.gatekeeper = Gatekeeper(self.context, self.keys, self.settings.ipc.operators)
@@ -292,7 +292,7 @@ class Daemon:
         self.log.info("ended")
         self.log.close()
         self.context.destroy(200)
-        self.lock.close()
+        self._held.close()
 
 
 def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | None = None, sockets: dict | None = None,

@@ -33,7 +33,8 @@ def delivered(suite, user: str, subject: str) -> bytes:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_swaks_submits_with_starttls(suite, mechanism):
     said = run("swaks", "--server", "localhost", "--port", suite.ports["submission"], "-tls", "--tls-ca-path", suite.ca, "--tls-verify",
-               "--auth", mechanism, "--auth-user", ALICE, "--auth-password", suite.accounts[ALICE], "--from", ALICE, "--to", BOB, "--h-Subject", f"swaks {mechanism}")
+               "--auth", mechanism, "--auth-user", ALICE, "--auth-password", suite.accounts[ALICE], "--from", ALICE, "--to", BOB,
+               "--h-Subject", f"swaks {mechanism}")
     assert " 250 2.0.0" in said
     delivered(suite, BOB, f"swaks {mechanism}")
 
