@@ -149,6 +149,8 @@ class QueueManager:
         if self._next_due.get(queue) is None or entry.due < self._next_due[queue]:
             self._next_due[queue] = entry.due
         self.counters["deferred"] += 1
+        if seconds <= 0:
+            self.alert(queue)
 
     def renew(self, queue: str, path: str, seconds: float, holder: str) -> float:
         """Hold a message for `seconds` more (at most the queue's lease); returns how long. One that fell back is taken again."""

@@ -1,0 +1,119 @@
+"""The power is cut while messages are pushed: what got ok is on the disk, whole, and nothing else is handed out.
+
+Runs as root only: a filesystem in a file is mounted and shut down without a last flush of its journal (the ioctl that ext4 and xfs have for
+such tests), which is what a power cut leaves. The order of writes inside one sync is the kernel's; that we wait for it is ours.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from fancymail.storage.slots import read_slot
+
+from .test_queue_crash import CHECK, CHILD, ROOT
+
+SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2         # EXT4_IOC_SHUTDOWN, EXT4_GOING_FLAGS_NOLOGFLUSH
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mkfs.ext4"), reason="needs root and mkfs.ext4")]
+
+
+@contextlib.contextmanager
+def mounted(image, folder):
+    """Mount the image; whatever happens, it is unmounted."""
+    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def cut_power(folder):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, SHUTDOWN, array.array("I", [WITHOUT_FLUSH]))
+    finally:
+        os.close(descriptor)
+
+
+def push_until_cut(state, mount, oks):
+    """Run the writer, cut the power after so many answers, and return what it said."""
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(state), "100000"], cwd=ROOT, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, text=True)
+    said = {"try": [], "ok": [], "done": []}
+    for line in child.stdout:
+        word, *paths = line.split()
+        said[word] += paths
+        if word == "ok":
+            oks -= 1
+            if oks == 0:
+                cut_power(mount)
+    child.stdout.close()
+    child.wait()
+    return said
+
+
+@pytest.fixture
+def image():
+    """An ext4 of 96 MiB in memory, and a place to mount it."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        image, mount = Path(folder, "image"), Path(folder, "mount")
+        mount.mkdir()
+        with open(image, "wb") as file:
+            file.truncate(96 << 20)
+        subprocess.run(["mkfs.ext4", "-q", image], check=True)
+        yield image, mount
+
+
+@pytest.fixture
+def altered(tmp_path, monkeypatch):
+    """Run the writer with something altered: a line of Python."""
+    def alter(code):
+        (tmp_path / "sitecustomize.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    return alter
+
+
+@pytest.mark.parametrize("oks", [1, 2, 5, 20, 60, 150])
+@pytest.mark.parametrize("pages", [4000, 30], ids=["short log", "log begun anew often"])
+def test_what_got_ok_survives(image, altered, oks, pages):
+    image, mount = image
+    altered(f"import fancymail.storage.sqlite.queue as queue; queue.CROWDED = {pages}")
+    with mounted(image, mount):
+        said = push_until_cut(mount / "queues", mount, oks)
+    assert len(said["ok"]) >= 3 * oks
+    with mounted(image, mount):
+        found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
+        assert found.returncode == 0, found.stderr
+        there = set(found.stdout.split())
+        assert set(said["ok"]) - set(said["done"]) <= there, "a message that got ok is lost"
+        assert there <= set(said["try"])
+        for path in there:
+            with read_slot(path) as slot:
+                slot.verify()
+                assert slot.read() == b"content of " + path.encode()
+
+
+def test_the_laboratory_notices_a_missing_sync(image, altered):
+    image, mount = image
+    altered("import fancymail.storage.spool as spool; spool._syncfs = lambda descriptor: None")
+    with mounted(image, mount):
+        said = push_until_cut(mount / "queues", mount, 20)
+    with mounted(image, mount):
+        try:
+            found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
+            there = set(found.stdout.split())
+        except OSError:
+            there = set()
+    assert not set(said["ok"]) - set(said["done"]) <= there, "a laboratory that does not notice this proves nothing"
