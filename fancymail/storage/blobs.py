@@ -98,7 +98,16 @@ class FileBlobs:
     def read(self, blob: bytes, length: int, chunk: int = 32768) -> Iterator[bytes]:
         """The content in chunks; raises KeyError when there is no such blob, BadContent when it is shorter than it should be."""
         descriptor = self._open(blob)
-        return _read(descriptor, length, chunk)
+        try:
+            offset, end = CONTENT_OFFSET, CONTENT_OFFSET + length
+            while offset < end:
+                data = os.pread(descriptor, min(chunk, end - offset), offset)
+                if not data:
+                    raise BadContent(f"blob ends {end - offset} octets too early")
+                offset += len(data)
+                yield data
+        finally:
+            os.close(descriptor)
 
     def discard(self, blobs: Iterable[bytes]) -> int:
         """Unlink those that are not pinned. Their absence need not be durable: what comes back is found again as stale."""
@@ -166,6 +175,10 @@ class FileBlobs:
             if error.errno in _NO_LINK:
                 return False
             raise
+        # From now on the file has two names and nobody uses it again for something else; it may have been a moment ago.
+        if os.pread(descriptor, CONTENT_OFFSET, 0)[-32:] != blob.hash:
+            os.unlink(path)
+            raise BadContent("the slot was used for another message meanwhile")
         return True
 
     def _copy(self, content: Content, blob: Blob) -> None:
@@ -258,19 +271,6 @@ def _whole(path: str, blob: Blob) -> bool:
     except FileNotFoundError:
         return False
     return stat.S_ISREG(status.st_mode) and status.st_size > CONTENT_OFFSET + blob.length
-
-
-def _read(descriptor: int, length: int, chunk: int) -> Iterator[bytes]:
-    try:
-        offset, end = CONTENT_OFFSET, CONTENT_OFFSET + length
-        while offset < end:
-            data = os.pread(descriptor, min(chunk, end - offset), offset)
-            if not data:
-                raise BadContent(f"blob ends {end - offset} octets too early")
-            offset += len(data)
-            yield data
-    finally:
-        os.close(descriptor)
 
 
 def _sync(path: Path | str) -> None:

@@ -67,7 +67,7 @@ def test_the_same_content_is_kept_once(blobs, slot):
     blobs.release([first.hash] * 3)
     assert blobs.discard([first.hash]) == 1
     with pytest.raises(KeyError):
-        blobs.read(*first)
+        list(blobs.read(*first))
 
 
 def test_an_empty_content_is_a_content(blobs, slot):
@@ -110,7 +110,7 @@ def test_stale_are_those_that_nobody_touched(blobs):
 
 def test_an_unknown_blob_is_a_key_error(blobs):
     with pytest.raises(KeyError):
-        blobs.read(b"\0" * 32, 5)
+        list(blobs.read(b"\0" * 32, 5))
     with pytest.raises(KeyError):
         blobs.verify(b"\0" * 32)
 
@@ -166,6 +166,18 @@ def test_the_verified_file_is_linked_whatever_its_path_is_by_now(files, slot, tm
     (tmp_path / "slot").symlink_to("/etc/passwd")
     blob, _ = files.link(opened)
     assert b"".join(files.read(*blob)) == CONTENT
+
+
+def test_a_slot_that_was_used_again_meanwhile_is_not_linked(files, slot, tmp_path, monkeypatch):
+    opened, link = slot(), os.link
+
+    def late(*args, **kwargs):
+        write_slot(tmp_path / "slot", Envelope("b" * 26, "x@y.test"), b"Another message\r\n")
+        link(*args, **kwargs)
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(BadContent):
+        files.link(opened)
+    assert not list((tmp_path / "blobs").rglob("?" * 64))
 
 
 def test_another_filesystem_means_a_copy(files, slot, monkeypatch):
@@ -252,7 +264,7 @@ def test_a_symbolic_link_is_not_followed(files, tmp_path):
     (tmp_path / "slot").write_bytes(CONTENT)
     os.symlink(tmp_path / "slot", files.place(blob, 1).path)
     with pytest.raises(OSError):
-        files.read(blob, 1)
+        list(files.read(blob, 1))
 
 
 def test_a_damaged_blob_does_not_verify(files, slot):

@@ -68,7 +68,7 @@ def test_forget(mailboxes, clock):
     clock.now += 10
     assert mailboxes.purge() == 1
     with pytest.raises(KeyError):
-        mailboxes.blobs.read(*blob)
+        list(mailboxes.blobs.read(*blob))
 
 
 # Delivery

@@ -61,7 +61,8 @@ class MemoryBlobs:
         data = self._contents[blob]
         if len(data) < length:
             raise BadContent(f"blob ends {length - len(data)} octets too early")
-        return (data[start:start + chunk] for start in range(0, length, chunk))
+        for start in range(0, length, chunk):
+            yield data[start:min(start + chunk, length)]
 
     def discard(self, blobs: Iterable[bytes]) -> int:
         """Forget those that are not pinned."""

@@ -62,7 +62,7 @@ class BlobStore(Protocol):
     def place(self, blob: bytes, length: int) -> Place: """Where a content lies; the file is not touched."""
 
     def read(self, blob: bytes, length: int, chunk: int = 32768) -> Iterator[bytes]:
-        """The content in chunks; raises KeyError when it is not there, BadContent (while reading) when it is too short."""
+        """The content in chunks; while reading raises KeyError when it is not there, BadContent when it is too short."""
 
     def discard(self, blobs: Iterable[bytes]) -> int: """Unlink those that are not pinned; returns how many."""
     def stale(self, part: int, before: float) -> list[bytes]: """Blobs of one part that nobody linked or wrote since `before`."""

@@ -1,0 +1,291 @@
+"""From the queue into mailboxes: takes a batch of messages, links their contents, enters them with one commit, settles them.
+
+    take -> (thread) open, verify, link, one sync -> who has a mailbox -> one transaction -> done, or result and a DSN, or defer, or reject
+
+Used by servers/mailbox.py. It keeps nothing: when the process dies at any point, the queue hands the messages out again, and what had been
+delivered is recognised by queue id and recipient. While a batch is entered the next one is linked. A message that cannot be handled
+never holds up its neighbours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+from fancymail.base.crash import crash_point
+from fancymail.base.log import Log
+from fancymail.core.delivery import DELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
+from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal, StoreFailed
+from fancymail.core.relatives import relatives
+from fancymail.core.schedule import Schedule
+from fancymail.core.turn import Turn
+from fancymail.ipc.message import IpcError
+from fancymail.mail.address import detail
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.mail.results import RecipientResult, dump
+from fancymail.storage.ports.blobs import BadContent, Blob
+from fancymail.storage.ports.mailboxes import Delivered
+from fancymail.storage.slots import SlotError, read_slot
+
+from .recipients import Account, Recipients
+
+TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
+PATIENCE = 30.0             # seconds that the queue may take to answer
+SLICE = 256                 # deliveries of one commit, so that nobody else waits long for the loop
+
+
+@dataclass(slots=True)
+class Task:
+    """One message as the queue's `take` gives it, and what was found in its slot."""
+
+    path: str
+    id: str                             # the slot's own
+    attempts: int
+    pending: tuple[int, ...]            # indexes of recipients
+    first: float
+    told: frozenset[int]                # recipients of whose delay the sender knows
+    envelope: Envelope | None = None
+    blob: Blob | None = None
+    relatives: Sequence[int] = ()
+    trouble: Exception | None = None
+    attempt: Attempt = field(default_factory=Attempt)
+
+    @classmethod
+    def read(cls, path: bytes, info: bytes) -> Task:
+        facts = json.loads(info)
+        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"], who_was_told(facts.get("results", ())))
+
+    @property
+    def name(self) -> str:
+        """The id that follows the message everywhere."""
+        return self.envelope.id if self.envelope and self.envelope.id else self.id
+
+
+class Delivery:
+    """Consumes one queue. ask(daemon, verb, ...) is Daemon.ask; alert(account) tells who watches; chance and clock are for tests."""
+
+    def __init__(self, ask: Callable, alert: Callable[[str], None], mailboxes: Mailboxes, turn: Turn, recipients: Recipients, notices,
+                 schedule: Schedule, thread: Executor, log: Log, counters: Counter, *, queue: str = "incoming", batch: int = 64,
+                 separator: str = "+", chance: Callable[[], float] = random.random, clock: Callable[[], float] = time.time) -> None:
+        self.ask, self.alert, self.mailboxes, self.turn, self.recipients = ask, alert, mailboxes, turn, recipients
+        self.notices, self.schedule, self.thread, self.log, self.counters = notices, schedule, thread, log, counters
+        self.queue, self.batch, self.separator, self.chance, self.clock = queue, batch, separator, chance, clock
+        self.woken = asyncio.Event()
+        self.stopped = False
+
+    async def run(self) -> None:
+        """Deliver what there is; sleep until the queue has more."""
+        while not self.stopped:
+            self.woken.clear()
+            batch = await self._fetch()
+            while batch:
+                following = asyncio.ensure_future(self._fetch())
+                await self.deliver(batch)
+                batch = await following
+            if not self.stopped:
+                await self.woken.wait()
+
+    def stop(self) -> None:
+        """Take no more; `run` returns when what was taken is settled."""
+        self.stopped = True
+        self.woken.set()
+
+    # -- taking ------------------------------------------------------------------------------------------------------------
+
+    async def _fetch(self) -> list[Task]:
+        if self.stopped:
+            return []
+        try:
+            words = await self.ask("queue", "take", self.queue, self.batch)
+        except IpcError as error:       # the queue is away: its return wakes us, and so does the clock
+            self.log.debug("cannot take", reason=error.text)
+            return []
+        tasks = [Task.read(path, info) for path, info in zip(words[::2], words[1::2])]
+        if tasks:
+            await asyncio.get_running_loop().run_in_executor(self.thread, self._link, tasks)
+        return tasks
+
+    def _link(self, tasks: list[Task]) -> None:
+        """In the thread: bring the contents in and make them durable, before any row names them."""
+        for task in tasks:
+            try:
+                with read_slot(task.path) as slot:
+                    task.envelope = slot.envelope
+                    if slot.envelope is None:
+                        raise SlotError("a slot without envelope: nobody knows whom it is for")
+                    task.blob, head = self.mailboxes.blobs.link(slot)
+                task.relatives = relatives(head)
+            except Exception as error:
+                task.trouble = error
+        crash_point("mailbox.linked")
+        try:
+            self.mailboxes.blobs.sync()
+        except OSError as error:
+            for task in tasks:
+                task.trouble = task.trouble or error
+        crash_point("mailbox.synced")
+
+    # -- delivering --------------------------------------------------------------------------------------------------------
+
+    async def deliver(self, tasks: list[Task]) -> None:
+        """Deliver and settle a batch. Trouble with the disk or with other daemons puts it off; a message that breaks us is set aside."""
+        good = [task for task in tasks if task.trouble is None]
+        aside = [self._trouble(task, task.trouble) for task in tasks if task.trouble is not None]
+        try:
+            if good:
+                await self._together(good)
+        finally:
+            self.mailboxes.blobs.release(task.blob.hash for task in tasks if task.blob is not None)
+            await asyncio.gather(*aside)
+
+    async def _together(self, tasks: list[Task]) -> None:
+        try:
+            await self._enter(tasks)
+        except (StoreFailed, OSError) as error:
+            self.log.error("not stored", reason=str(error), messages=len(tasks))
+            await asyncio.gather(*(self._defer(task, TROUBLE, f"the mailboxes cannot be written: {error}") for task in tasks))
+        except Exception as error:
+            self.log.exception("batch failed", error, messages=len(tasks))
+            if len(tasks) == 1:
+                return await self._reject(tasks[0], f"{type(error).__name__}: {error}")
+            for task in tasks:          # one of them did it: the others are innocent
+                await self._together([task])
+
+    async def _enter(self, tasks: list[Task]) -> None:
+        accounts = await self.recipients.find_all(self._split(recipient)[0] for task in tasks for _, recipient in self._pending(task))
+        arrivals = [arrival for task in tasks for arrival in self._arrivals(task, accounts)]
+        by_id = {task.id: task for task in tasks}
+        for start in range(0, len(arrivals), SLICE):
+            part = arrivals[start:start + SLICE]
+            outcomes = await self.turn.run(lambda: self.mailboxes.deliver(part))
+            crash_point("mailbox.stored")
+            for arrival, outcome in zip(part, outcomes):
+                self._delivered(by_id[arrival.queue_id], arrival, outcome)
+            for account in {arrival.account for arrival in part}:
+                self.alert(account)
+        await self._settle(tasks)
+
+    def _pending(self, task: Task) -> Iterator[tuple[int, Recipient]]:
+        known = task.envelope.recipients
+        return ((index, known[index]) for index in task.pending if index < len(known))
+
+    def _arrivals(self, task: Task, accounts: dict[str, Account | IpcError]) -> Iterator[Arrival]:
+        """The recipients who have a mailbox; why the others have none goes into the attempt."""
+        envelope = task.envelope
+        for index, recipient in self._pending(task):
+            user, tag, shown = self._split(recipient)
+            account = accounts[user]
+            if isinstance(account, Account):
+                yield Arrival(account.address, task.id, index, envelope.sender, shown, tag, task.blob, envelope.received or task.first,
+                              task.relatives, account.quota)
+            elif account.temporary:
+                task.attempt.add([RecipientResult(index, "deferred", "4.3.0", account.text)])
+            else:
+                task.attempt.add([RecipientResult(index, "failed", account.status, account.text)])
+
+    def _split(self, recipient: Recipient) -> tuple[str, str, str]:
+        """Whose mailbox, which tag, and the address to show in Delivered-To. The tag is in what the sender wrote."""
+        local, _, domain = recipient.address.rpartition("@")
+        base, tag = detail(local, self.separator) if self.separator else (local, "")
+        account = f"{base}@{domain}"
+        if tag or not recipient.original or not self.separator:
+            return account, tag, recipient.address
+        written, _, there = recipient.original.rpartition("@")
+        written, tag = detail(written, self.separator)
+        same = tag and (written.lower(), there.lower()) == (base.lower(), domain.lower())
+        return account, tag, recipient.original if same else recipient.address
+
+    def _delivered(self, task: Task, arrival: Arrival, outcome: Delivered | MailboxRefusal) -> None:
+        if isinstance(outcome, MailboxRefusal):
+            task.attempt.add([RecipientResult(arrival.recipient, "deferred", outcome.status, outcome.text)])
+            return
+        task.attempt.add([RecipientResult(arrival.recipient, "delivered", "2.1.5", f"delivered to {outcome.mailbox}")])
+        if outcome.duplicate:
+            self.counters["duplicates"] += 1
+            self.log.info("already delivered", id=task.name, to=arrival.account, mailbox=outcome.mailbox, uid=outcome.uid)
+        else:
+            self.counters["delivered"] += 1
+            self.log.info("delivered", id=task.name, sender=arrival.sender, to=arrival.account, mailbox=outcome.mailbox, uid=outcome.uid,
+                          size=arrival.blob.length)
+
+    # -- settling ----------------------------------------------------------------------------------------------------------
+
+    async def _settle(self, tasks: list[Task]) -> None:
+        """Most are done, and say so in one message; the others each have their own story."""
+        done = [task.path for task in tasks if self._simple(task)]
+        stories = [self._conclude(task) for task in tasks if not self._simple(task)]
+        if done:
+            stories.append(self._say("done", *done))
+        for error in await asyncio.gather(*stories, return_exceptions=True):
+            if isinstance(error, Exception):
+                raise error
+
+    @staticmethod
+    def _simple(task: Task) -> bool:
+        return (all(result.state == "delivered" for result in task.attempt.results.values())
+                and not any("SUCCESS" in recipient.notify for recipient in task.envelope.recipients))
+
+    async def _conclude(self, task: Task) -> None:
+        """Give up what is too old, tell the sender, write down, defer what is left. The sender is told before the failure is
+        written down: a crash between repeats a DSN, it never loses one."""
+        attempt, envelope, age = task.attempt, task.envelope, max(self.clock() - task.first, 0.0)
+        give_up(attempt, self.schedule, task.attempts, age)
+        try:
+            for notice in (*notices(envelope, attempt, self.schedule, age, task.told), *_receipts(task)):
+                if await self.notices.tell(envelope, notice, task.path):
+                    self.counters[f"notices_{notice.kind}"] += 1
+                if notice.kind == DELAYED:
+                    mark_told(attempt, [result.recipient for result in notice.results])
+        except (IpcError, OSError) as error:        # what was delivered will be found so
+            return await self._defer(task, TROUBLE, f"the sender cannot be told: {error}")
+        mark_told(attempt, task.told)
+        failed, waiting = attempt.in_state("failed"), attempt.in_state("deferred")
+        if failed and not envelope.sender:
+            self.counters["double_bounces"] += 1
+            self.log.warning("double bounce", id=task.name, reason=unsent(failed))
+        for result in (*failed, *waiting):
+            self.counters[f"recipients_{result.state}"] += 1
+            self.log.info(result.state, id=task.name, to=envelope.recipients[result.recipient].address, status=result.status, reason=result.text)
+        await self._say("result", task.path, dump(result for _, result in sorted(attempt.results.items())))
+        if waiting:
+            await self._defer(task, self.schedule.wait(task.attempts, age, self.chance()), waiting[0].text)
+
+    async def _trouble(self, task: Task, error: Exception) -> None:
+        if isinstance(error, FileNotFoundError):
+            await self._say("defer", task.path, 0.0, "its file is gone")        # somebody dropped it: the queue finds out
+        elif isinstance(error, OSError):
+            await self._defer(task, TROUBLE, f"the slot cannot be read: {error}")
+        elif isinstance(error, (SlotError, BadContent)):
+            await self._reject(task, str(error))
+        else:
+            self.log.exception("cannot be linked", error, id=task.id)
+            await self._reject(task, f"{type(error).__name__}: {error}")
+
+    async def _reject(self, task: Task, reason: str) -> None:
+        self.counters["rejected"] += 1
+        self.log.error("unusable", id=task.name, reason=reason)
+        await self._say("reject", task.path, reason[:500])
+
+    async def _defer(self, task: Task, seconds: float, reason: str) -> None:
+        self.counters["deferred"] += 1
+        await self._say("defer", task.path, round(seconds, 3), reason[:500])
+
+    async def _say(self, verb: str, *words) -> None:
+        """Tell the queue. When it cannot hear it the lease ends by itself, and all of this is found to have been done."""
+        try:
+            await self.ask("queue", verb, self.queue, *words, timeout=PATIENCE)
+        except IpcError as error:
+            self.log.warning("queue not told", what=verb, reason=error.text)
+
+
+def _receipts(task: Task) -> Iterator[Notice]:
+    """The DSN about deliveries that a sender asked for (RFC 3461 6.3)."""
+    wished = [result for result in task.attempt.in_state("delivered") if "SUCCESS" in task.envelope.recipients[result.recipient].notify]
+    if wished and task.envelope.sender:
+        yield Notice("delivered", tuple(wished))
