@@ -91,6 +91,10 @@ class ContentRules:
         """The next part for the daemon, in order."""
         return self._ready.pop(0) if self._ready else None
 
+    def discard(self) -> None:
+        """The message is refused: what was read of it and not handed out yet is nobody's."""
+        self._ready.clear()
+
     def _take_header(self, block: bytes) -> None:
         seen = len(self._header)
         whole = self._header + block if seen else block

@@ -21,6 +21,7 @@ from fancymail.protocol.smtp.reply import Reply
 COMMAND_LIMIT = 512                                  # octets with CR LF, RFC 5321 4.5.3.1.4
 EXTENDED_LIMIT = 2048                                # with the parameters of all extensions offered
 TINY_CHUNK = 1024                                    # BDAT below this brings no mail worth its command
+LAST_WORDS = 2.0                                     # seconds to read a reply in, once all is said
 
 GO_ON = object()                                     # read on: the command was answered without a decision
 
@@ -228,12 +229,15 @@ class SmtpServer(Engine):
         return self._content_read() if self._complete else None
 
     def _read_rest(self):
-        """After a refusal that ends the session: hear the client out, so that it reads our reply; obey nothing."""
-        try:
-            if self._reader.read(self.inbox):
-                self.closing = True
-        except Unacceptable:
-            self.closing = True
+        """After a refusal that ends the session: hear the client out, so that it can read our reply; obey nothing.
+
+        To close while octets are still coming would reset the connection and take the reply with it.
+        """
+        if not self._complete and self._reader.read(self.inbox):
+            self._complete = True
+            self.arm(LAST_WORDS)
+        if self._complete:
+            self.inbox.clear()
         return None
 
     def _read_response(self):
@@ -482,6 +486,7 @@ class SmtpServer(Engine):
     def _refuse_content(self, refusal: Unacceptable):
         """The daemon forgets the message now; the client is told at its end, or at once when there is no telling the end."""
         reply = refusal.reply
+        self._reader.rules.discard()
         if refusal.fatal and isinstance(self._reader, DataReader):
             for _ in range(self._replies_due):
                 self._send(reply)

@@ -35,6 +35,7 @@ class Receiver:
         self.messages: list[tuple[str, list[str], bytes]] = []
         self.events: list = []
         self.sender, self.recipients, self.content = "", [], b""
+        self.receiving = False                       # between DataStart and the end or failure of content
         self.engine.greet()
 
     def decide(self, event) -> None:
@@ -69,16 +70,20 @@ class Receiver:
         if self.sender.startswith("full"):
             self.engine.reply(Reply(452, "4.3.1", "No room"))
         else:
+            self.receiving = True
             self.engine.accept()
 
     def _header(self, event: events.Header) -> None:
+        assert self.receiving and not self.content
         self.content = event.block
 
     def _content(self, event: events.Content) -> None:
+        assert self.receiving
         self.content += event.data
 
     def _dataend(self, event: events.DataEnd) -> None:
-        assert event.octets == len(self.content)
+        assert self.receiving and event.octets == len(self.content)
+        self.receiving = False
         if self.sender.startswith("doubt"):
             self.engine.reply(Reply(451, "4.3.0", "Queue is away"))
             return
@@ -90,6 +95,8 @@ class Receiver:
             self.engine.reply(Reply(250, "2.0.0", "queued"))
 
     def _datafail(self, event) -> None:
+        assert self.receiving
+        self.receiving = False
         self._rset(event)
 
     def _authstart(self, event: events.AuthStart) -> None:
@@ -112,6 +119,6 @@ class Receiver:
         self.engine.accept()
 
     def _rset(self, event) -> None:
-        self.sender, self.recipients, self.content = "", [], b""
+        self.sender, self.recipients, self.content, self.receiving = "", [], b"", False
 
     def _quit(self, event) -> None: ...
