@@ -156,7 +156,8 @@ class Logins:
         if (checking := self._checking.get(digest)) is not None:
             return await asyncio.shield(checking)
         counted = self.budget.begin(key, address, time.monotonic())
-        work = self._loop.create_task(self.pool.run(str(network_of(address) or ""), self.passwords.verify, account, password))
+        network = "" if self.budget.trusts(address) else str(network_of(address) or "")
+        work = self._loop.create_task(self.pool.run(network, self.passwords.verify, account, password))
         self._checking[digest] = work
         work.add_done_callback(lambda done: self._checked(done, digest, counted))
         return await asyncio.shield(work)

@@ -90,7 +90,7 @@ async def test_the_clock_tells_nothing(tmp_path, known):
 @pytest.mark.slow
 async def test_the_clock_tells_nothing_in_ten_thousand_pairs(tmp_path):
     async with auth_daemon(tmp_path, **{"failure-delay": 0.1}) as (_, client):
-        ones, others = await timed_pairs(client, "alice", "nobody", 10_000, 16)
+        ones, others = await timed_pairs(client, "alice", "nobody", 10_000, 60)
         assert abs(area_under_curve(ones, others) - 0.5) <= 0.02
 
 
