@@ -91,6 +91,7 @@ class Errand:
     def __init__(self, owner: Destinations, route: Route, parcel: Parcel, settle: Settle) -> None:
         self.owner, self.pool, self.route, self.parcel, self.settle = owner, owner.pool, route, parcel, settle
         self.waiting: list[int] = []
+        self.began = asyncio.get_running_loop().time()
         self.last: Decided | None = None         # why the hosts so far decided nothing
 
     async def run(self, targets: Sequence[Target], indexes: list[int]) -> None:
@@ -143,7 +144,7 @@ class Errand:
         open_ = [each for each in decided if each.outcome.another or taken and _too_many(each.outcome)]
         final = [each for each in decided if each not in open_]
         for each in decided:
-            self._note(target, each.outcome, recipient=each.recipient, tls=link.tls_version)
+            self._note(target, each.outcome, to=self.parcel.transaction.recipients[each.recipient].address, tls=link.tls_version)
         await self._decide(final)
         if open_ and any(each.outcome.another for each in open_):
             self._pass_on(next(each for each in open_ if each.outcome.another))
@@ -167,9 +168,10 @@ class Errand:
             self.last = decided
 
     def _note(self, target: Target, outcome: Outcome, **facts: object) -> None:
+        seconds = asyncio.get_running_loop().time() - self.began
         self.owner.note(
             outcome.state, id=self.parcel.id, remote=target.host, address=f"{target.address}:{target.port}", status=outcome.status,
-            text=outcome.text, **facts)
+            seconds=round(seconds, 3), text=outcome.text, **facts)
 
 
 def _limit(link: Link, most: int) -> int:

@@ -28,6 +28,7 @@ from fancymail.protocol.smtp.session import TLS_MAY, TLS_NEVER, TLS_REQUIRE, Pro
 from .link import Link, LinkFailed, Security, open_link
 
 GATES = 10_000                       # addresses of which a window is remembered
+STALL = 5.0                          # seconds without a success after which a line does not move
 PLAIN_MEMORY = 3600.0                # seconds for which it is remembered that a host's TLS does not work
 DEADLY = ("connect", "timeout", "lost")
 
@@ -40,9 +41,10 @@ class Busy(Exception):
 
 @dataclass(slots=True)
 class Gate:
-    """The door to one address: its window, the links at rest, and who waits."""
+    """The door to one address: its window, the links at rest, who waits, and when it last took something (seconds)."""
 
     window: Window
+    moved: float
     idle: list[tuple[Key, Link, asyncio.TimerHandle]] = field(default_factory=list)
     line: deque[asyncio.Future] = field(default_factory=deque)
 
@@ -97,6 +99,7 @@ class Pool:
         """Return a link; `good`: the host took what it was given, or said no in an orderly way."""
         gate, key, _ = self.lent.pop(link)
         if good:
+            gate.moved = self.loop.time()
             gate.window.succeeded()
         else:
             gate.window.failed()
@@ -118,6 +121,15 @@ class Pool:
         for link in list(self.lent):
             link.drop()
 
+    def relieve(self) -> None:
+        """Others need the room: send those away who stand far back in a line that does not move."""
+        for gate in self.gates.values():
+            if self.loop.time() - gate.moved < STALL:
+                continue
+            for turn in list(gate.line)[self.settings.waiting_per_host:]:
+                if not turn.done():
+                    turn.set_exception(Busy())
+
     def count(self) -> int:
         """Connections at the moment, those at rest included."""
         return sum(gate.window.used + len(gate.idle) for gate in self.gates.values())
@@ -130,7 +142,7 @@ class Pool:
             if len(self.gates) >= GATES:
                 for key in [key for key, known in self.gates.items() if known.unused]:
                     del self.gates[key]
-            gate = self.gates[target.address, target.port] = Gate(Window(self.settings.connections_per_host))
+            gate = self.gates[target.address, target.port] = Gate(Window(self.settings.connections_per_host), self.loop.time())
         return gate
 
     async def _enter(self, gate: Gate, target: Target) -> None:
@@ -144,10 +156,7 @@ class Pool:
                 gate.window.used += 1
                 self.room -= 1
                 return
-            line = self.hall if gate.window.open else gate.line
-            if len(gate.line) >= self.settings.waiting_per_host:
-                raise Busy
-            await self._stand(line, patience)
+            await self._stand(self.hall if gate.window.open else gate.line, patience)
 
     async def _stand(self, line: deque[asyncio.Future], patience: float) -> None:
         turn = self.loop.create_future()
@@ -158,7 +167,7 @@ class Pool:
         except TimeoutError:
             raise Busy from None
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():     # it was our turn: the next one must not miss it
+            if turn.done() and not turn.cancelled() and not turn.exception():     # it was our turn: the next one must not miss it
                 _wake(line)
             raise
         finally:

@@ -11,6 +11,7 @@ import asyncio
 import re
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,7 +141,11 @@ class SmtpOutServer(Daemon):
             taken = await self._take(wanted) if wanted > 0 and not self.draining else []
             for task in taken:
                 self._begin(task)
-            if len(taken) < wanted or wanted <= 0:
+            if wanted <= 0:            # full: somebody may hold room who only waits in vain
+                self.pool.relieve()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.woken.wait(), 1.0)
+            elif len(taken) < wanted:
                 await self.woken.wait()
 
     async def _take(self, count: int) -> list[Task]:

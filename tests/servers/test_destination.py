@@ -326,20 +326,23 @@ async def test_all_connections_together_are_bounded() -> None:
         assert one.most + two.most <= 4 and len(one.messages) == len(two.messages) == 10 and sender.pool.room == 2
 
 
-async def test_a_tarpit_holds_nobody_but_those_at_its_door() -> None:
+async def test_a_tarpit_holds_nobody_but_those_at_its_door(monkeypatch) -> None:
+    monkeypatch.setattr("fancymail.servers.pool.STALL", 0.0)
     async with FakeMx(greeting=HANG) as tarpit, FakeMx() as good:
-        sender = Sender(FixedHops(), waiting_per_host=3, waiting_time=0.3, command_timeout=5.0)
+        sender = Sender(FixedHops(), waiting_per_host=3, waiting_time=0.5, command_timeout=5.0)
         ways = {domain: [Target(domain, "127.0.0.1", port)] for domain, port in (("tar.test", tarpit.port), ("good.test", good.port))}
 
         async def find(route: Route) -> list[Target]:
             return ways[route.domain]
         sender.destinations.hops.find = find
         stuck = [asyncio.create_task(sender.send(domain="tar.test")) for _ in range(30)]
-        for _ in range(10):
-            outcomes = await asyncio.gather(*(sender.send(domain="good.test") for _ in range(3)))
-            assert all(outcome == {"b@x.test": "delivered 2.6.0"} for outcome in outcomes)
+        outcomes = await asyncio.gather(*(sender.send(domain="good.test") for _ in range(30)))
+        assert all(outcome == {"b@x.test": "delivered 2.6.0"} for outcome in outcomes)
+        sender.pool.relieve()
+        done, waiting = await asyncio.wait(stuck, timeout=0.2)
+        assert len(waiting) == 5       # two hold the connections, three may wait; the rest made room at once
         done, waiting = await asyncio.wait(stuck, timeout=1.0)
-        assert len(waiting) == 2 == tarpit.connections        # those that hold the two connections; the rest came back as busy
+        assert len(waiting) == 2 == tarpit.connections        # and those three have waited long enough
         assert {tuple(task.result().values()) for task in done} == {("deferred 4.4.5",)}
         for task in waiting:
             task.cancel()

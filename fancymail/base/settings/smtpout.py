@@ -46,7 +46,9 @@ class SmtpOut(Section):
     connections_per_host: Annotated[int, say("Connections to one address at the same time; it begins with 2 and grows with success.",
                                              ge=1)] = 20
     destinations: Annotated[int, say("Destinations of one message that are tried at the same time.", ge=1)] = 10
-    waiting_per_host: Annotated[int, say("Messages that may wait for a connection to one address; others come back later.", ge=1)] = 100
+    waiting_per_host: Annotated[int, say(
+        "Messages that may wait for a connection to an address that takes nothing, once others need the room; the rest come back later.",
+        ge=0)] = 20
     waiting_time: Annotated[float, say("Seconds that a message waits for a connection before it is tried later.", gt=0)] = 60.0
     messages_per_connection: Annotated[int, say("Messages after which a connection is closed.", ge=1)] = 100
     messages_per_minute: Annotated[int, say("Messages a minute to one destination; 0: any number.", ge=0)] = 0
