@@ -85,7 +85,7 @@ def unix_path(address: str) -> str | None:
 def split(address: str) -> tuple[str, int]:
     """Split a TCP address into host ("" is every address) and port. Raises ValueError."""
     host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
+    if not colon or not (port.isascii() and port.isdecimal()) or int(port) > 65535:
         raise ValueError(f"{address!r} is not an address: host:port, [v6]:port, *:port or unix:/path")
     host = host.removeprefix("[").removesuffix("]")
     return "" if host == "*" else host, int(port)
