@@ -86,10 +86,14 @@ def altered(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("oks", [1, 2, 5, 20, 60, 150])
-@pytest.mark.parametrize("pages", [4000, 30], ids=["short log", "log begun anew often"])
-def test_what_got_ok_survives(image, altered, oks, pages):
+@pytest.mark.parametrize("code", [
+    "",
+    "import fancymail.storage.sqlite.queue as queue; queue.CROWDED = 30",
+    "import fancymail.storage.spool as spool; spool._kernel = lambda: (5, 4)",
+], ids=["as it is", "log begun anew often", "each file by itself"])
+def test_what_got_ok_survives(image, altered, oks, code):
     image, mount = image
-    altered(f"import fancymail.storage.sqlite.queue as queue; queue.CROWDED = {pages}")
+    altered(code)
     with mounted(image, mount):
         said = push_until_cut(mount / "queues", mount, oks)
     assert len(said["ok"]) >= 3 * oks
