@@ -54,6 +54,10 @@ class Leases:
         """End a lease, if there is one."""
         return self._by_id.pop(id, None)
 
+    def of(self, queue: str, holder: str) -> list[Lease]:
+        """The leases of one holder in one queue."""
+        return [lease for lease in self._by_id.values() if lease.holder == holder and lease.queue == queue]
+
     def expired(self, now: float) -> list[Lease]:
         """End and return the leases whose time is over."""
         over = []

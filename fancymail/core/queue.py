@@ -187,6 +187,15 @@ class QueueManager:
         self.set_aside(entry, State.DEAD if whole else State.CORRUPT)
         await self.intake.durable()
 
+    def resume(self, queue: str, holder: str) -> int:
+        """A consumer began anew: what it held when it died is ready again; how many. Whoever held a single one may have died of it."""
+        self.check(queue)
+        held = self.leases.of(queue, holder)
+        for lease in held:
+            self.leases.end(lease.id)
+            self._expire(queue, lease.id, blame=len(held) == 1)
+        return len(held)
+
     # -- time ------------------------------------------------------------------------------------------------------------------
 
     def tick(self) -> float:

@@ -78,6 +78,8 @@ class Delivery:
         self.queue, self.batch, self.separator, self.chance, self.clock = queue, batch, separator, chance, clock
         self.woken = asyncio.Event()
         self.stopped = False
+        self.begun = False
+        self.size = 1           # of the next batch: should a message kill this process, it stands alone after a few restarts
 
     async def run(self) -> None:
         """Deliver what there is; sleep until the queue has more."""
@@ -85,9 +87,10 @@ class Delivery:
             self.woken.clear()
             batch = await self._fetch()
             while batch:
-                following = asyncio.ensure_future(self._fetch())
+                following = asyncio.ensure_future(self._fetch()) if self.size == self.batch else None
                 await self.deliver(batch)
-                batch = await following
+                self.size = min(self.size * 2, self.batch)
+                batch = await (following or self._fetch())
             if not self.stopped:
                 await self.woken.wait()
 
@@ -102,7 +105,10 @@ class Delivery:
         if self.stopped:
             return []
         try:
-            words = await self.ask("queue", "take", self.queue, self.batch)
+            if not self.begun:
+                await self.ask("queue", "resume", self.queue)
+                self.begun = True
+            words = await self.ask("queue", "take", self.queue, self.size)
         except IpcError as error:       # the queue is away: its return wakes us, and so does the clock
             self.log.debug("cannot take", reason=error.text)
             return []

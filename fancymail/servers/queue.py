@@ -67,7 +67,10 @@ class QueueServer(Daemon):
 
     async def stopping(self) -> None:
         self.timer.cancel()
+        for door in self.server.doors:
+            door.wire.deafen()          # a push that we cannot keep any more is kept by the next process, not refused by us
         await self.manager.intake.commit.idle()
+        await self.server.finish(1.0)
         self.thread.shutdown()
         self.readers.shutdown()
         self.index.close()
@@ -141,6 +144,12 @@ class QueueServer(Daemon):
         """Hold a message for longer; answers for how many seconds. An error when somebody else has it by now."""
         with refusals():
             return self.manager.renew(queue, slot, seconds, caller.role)
+
+    @verb(callers=CONSUMERS, operator=False)
+    def resume(self, queue: QueueName, *, caller: Caller) -> int:
+        """Said by a consumer that begins anew: what its role held before is ready again. Answers how many messages that were."""
+        with refusals():
+            return self.manager.resume(queue, caller.role)
 
     @verb(callers=CONSUMERS)
     async def reject(self, queue: QueueName, slot: SlotPath, reason: Text) -> None:

@@ -290,6 +290,22 @@ async def test_three_deaths_put_a_message_aside(house):
     assert house.queue.path(house.index.find(os.path.basename(path))) == dead
 
 
+async def test_what_a_consumer_held_is_ready_when_it_begins_anew(house):
+    paths = [await house.pushed() for _ in range(3)]
+    assert house.take(2) == paths[:2]
+    assert house.queue.resume("incoming", "smtpout") == 0 and house.queue.resume("outgoing", "mailbox") == 0
+    assert house.queue.resume("incoming", "mailbox") == 2 and house.alerts[-1] == "incoming"
+    assert sorted(house.take(9)) == sorted(paths) and house.index.find(os.path.basename(paths[0])).deaths == 0
+
+
+async def test_a_message_that_kills_its_consumer_alone_is_put_aside(house):
+    path = await house.pushed()
+    for _ in range(3):
+        assert house.take(1) == [path]
+        assert house.queue.resume("incoming", "mailbox") == 1
+    assert house.take() == [] and house.state(path) is State.DEAD
+
+
 async def test_deferring_is_no_death(house):
     path = await house.pushed()
     for _ in range(5):

@@ -59,7 +59,8 @@ class World:
             if not given:
                 self.taken.set()
             return [word for path, info in given for word in (path.encode(), json.dumps(info).encode())]
-        self.said.append((verb, *words))
+        if verb != "resume":
+            self.said.append((verb, *words))
         return []
 
     async def tell(self, envelope, notice, path) -> bool:
@@ -118,13 +119,31 @@ async def test_a_message_is_linked_entered_and_done(world):
 
 
 async def test_a_batch_is_done_in_one_message(world):
-    world.delivery.batch = 5
+    world.delivery.batch = world.delivery.size = 5
     paths = [world.push("alice@example.test", content=CONTENT + b"%d" % number) for number in range(12)]
     await world.run()
     assert [(verb, len(words)) for verb, _, *words in world.said] == [("done", 5), ("done", 5), ("done", 2)]
     assert [path for _, _, *words in world.said for path in words] == paths
     assert [message.uid for message in world.inbox()] == list(range(1, 13))
     assert [message.length for message in world.inbox()] == [len(CONTENT) + len(str(number)) for number in range(12)]
+
+
+async def test_the_first_batches_are_small(world):
+    """A message of which the process died is found alone after a restart or two, and blamed alone."""
+    asked, ask = [], world.delivery.ask
+
+    async def listen(daemon, verb, *words, **options):
+        asked.append((verb, *words[1:]) if verb in ("take", "resume") else None)
+        return await ask(daemon, verb, *words, **options)
+    world.delivery.ask = listen
+    for number in range(200):
+        world.push("alice@example.test", content=CONTENT + b"%d" % number)
+    await world.run()
+    await world.run()
+    taken = [each for each in asked if each]
+    assert taken[:8] == [("resume",), ("take", 1), ("take", 2), ("take", 4), ("take", 8), ("take", 16), ("take", 32), ("take", 64)]
+    assert taken.count(("resume",)) == 1
+    assert len(world.inbox()) == 200
 
 
 async def test_what_comes_again_is_not_delivered_again(world):

@@ -119,7 +119,8 @@ async def test_there_is_no_such_user(suite, verb, words):
 
 @pytest.mark.parametrize("line", [
     ("list",), ("list", ""), ("list", "a\0b"), ("list", "alice", "x"),
-    ("retr", "alice"), ("retr", "alice", "0"), ("retr", "alice", "-1"), ("retr", "alice", "1_0"), ("retr", "alice", "a"), ("retr", "alice", str(2**32)),
+    ("retr", "alice"), ("retr", "alice", "0"), ("retr", "alice", "-1"), ("retr", "alice", "1_0"), ("retr", "alice", "a"),
+    ("retr", "alice", str(2**32)),
     ("dele", "alice", "1 "), ("expunge", "alice", "0"), ("undelete", "alice", "60", "none"),
     ("store", "alice", "alice"), ("store", "alice", "alice", "x"), ("store", "alice", "a\r\nb", "1"),
     ("lock", "alice", "two words"), ("lock", "alice", "me", "-5"),
