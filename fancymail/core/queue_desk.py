@@ -30,7 +30,8 @@ class Choice:
     """Which messages are meant: ids, or conditions. Raises Refusal for a word that is neither."""
 
     def __init__(self, manager: QueueManager, queue: str, words: tuple[str, ...]) -> None:
-        manager.check(queue)
+        if not any(queue == known for known, _ in manager.totals):      # one that is configured no more may still hold messages
+            manager.check(queue)
         self.ids: list[str] = []
         self.states = tuple(State)
         self.conditions = []

@@ -28,6 +28,7 @@ class Wire:
         self.wants_write = False
         self.loop = asyncio.get_running_loop()
         self.closed = False
+        self.deaf = False
         self._scheduled = False
         self.loop.add_reader(socket.fileno(), self.drain)
         self._poll = self.loop.call_later(SAFETY_POLL, self._safety)
@@ -59,7 +60,7 @@ class Wire:
 
     def drain(self) -> None:
         """Receive what is there, up to one turn's worth."""
-        if self.closed:
+        if self.closed or self.deaf:
             return
         self._scheduled = True              # sends made by `received` need no look of their own: this loop looks
         octets, receive, received = 0, self.receive, self.received
@@ -86,6 +87,12 @@ class Wire:
         if not self.closed:
             self._poll = self.loop.call_later(SAFETY_POLL, self._safety)
             self.drain()
+
+    def deafen(self) -> None:
+        """Receive nothing more, but still send: what is asked from now on is asked again of our successor, and gets no error."""
+        if not (self.deaf or self.closed):
+            self.deaf = True
+            self.loop.remove_reader(self.socket.fileno())
 
     def close(self, linger: int = 2000) -> None:
         """Close the socket; unsent messages have `linger` milliseconds."""

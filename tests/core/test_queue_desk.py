@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from fancymail.base.settings.queue import Queue, QueueOptions
 from fancymail.core.intake import Refusal
 from fancymail.core.queue_desk import QueueDesk
 from fancymail.mail.envelope import Envelope, Recipient
@@ -120,6 +121,15 @@ async def test_what_changes_during_a_walk_is_looked_at_again(house):
     house.take()
     assert await house.desk._change_some(entries, State.HELD, "x") == 1
     assert house.index.find(ids[1]).state is State.LEASED
+
+
+async def test_a_queue_that_is_configured_no_more_can_be_emptied(house):
+    id = await push(house, "a@example.test", "b@example.test")
+    house.queue.options = house.queue.intake.options = Queue(queues={"outgoing": QueueOptions()})
+    with pytest.raises(Refusal):
+        house.queue.take("incoming", 1, "mailbox")
+    assert house.desk.show("incoming", id)["state"] == "ready"
+    assert house.desk.queues()[1][:2] == ("incoming", 1) and await house.desk.drop("incoming", "all") == 1
 
 
 async def test_show_tells_who_holds_it(house):

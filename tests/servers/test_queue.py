@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 
 import msgspec
@@ -206,6 +207,21 @@ async def test_everything_outlives_the_daemon(tmp_path):
             states = {line[1]: line[2] for line in await lines(door, "messages", "incoming")}
             assert [states[os.path.basename(path)] for path in (leased, deferred, held)] == ["leased", "deferred", "held"]
             await door.call("done", "incoming", leased)
+
+
+async def test_a_push_during_a_restart_gets_no_error(tmp_path):
+    with contextlib.ExitStack() as stack:
+        pushes = []
+        for _ in range(3):
+            async with running(QueueServer, tmp_path):
+                door = stack.enter_context(operator(tmp_path, "queue"))
+                path, = await text(door, "slot", "incoming")
+                write_slot(path, ENVELOPE, b"x")
+                pushes.append(asyncio.ensure_future(door.call("push", "incoming", path, timeout=20)))
+        async with running(QueueServer, tmp_path):
+            with operator(tmp_path, "queue") as door:
+                assert await asyncio.gather(*pushes) == [[], [], []]
+                assert len(await text(door, "pop", "incoming", 9)) == 3
 
 
 async def test_a_reload_brings_new_queues(door, daemon, tmp_path):
