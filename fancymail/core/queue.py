@@ -190,10 +190,10 @@ class QueueManager:
     def resume(self, queue: str, holder: str) -> int:
         """A consumer began anew: what it held when it died is ready again; how many. Whoever held a single one may have died of it."""
         self.check(queue)
-        held = self.leases.of(queue, holder)
+        held = self.leases.of(queue, holder) + self.leases.of(queue, "")        # the queue may have died with it: then holders are unknown
         for lease in held:
             self.leases.end(lease.id)
-            self._expire(queue, lease.id, blame=len(held) == 1)
+            self._expire(queue, lease.id, blame=len(held) == 1 and bool(lease.holder))
         return len(held)
 
     # -- time ------------------------------------------------------------------------------------------------------------------

@@ -298,6 +298,14 @@ async def test_what_a_consumer_held_is_ready_when_it_begins_anew(house):
     assert sorted(house.take(9)) == sorted(paths) and house.index.find(os.path.basename(paths[0])).deaths == 0
 
 
+async def test_when_all_died_nobody_waits_for_the_grace_to_end(house):
+    path = await house.pushed()
+    house.take()
+    house.restart()
+    assert house.take() == [] and house.queue.resume("incoming", "mailbox") == 1
+    assert house.take() == [path] and house.index.find(os.path.basename(path)).deaths == 0
+
+
 async def test_a_message_that_kills_its_consumer_alone_is_put_aside(house):
     path = await house.pushed()
     for _ in range(3):
