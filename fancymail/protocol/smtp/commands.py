@@ -72,6 +72,7 @@ HELP_LINES = ("Commands: EHLO HELO LHLO MAIL RCPT DATA BDAT RSET", "NOOP HELP VR
 STRANGERS = frozenset(("GET", "POST", "PUT", "HEAD", "OPTIONS", "DELETE", "CONNECT", "PATCH", "TRACE", "PRI", "SSH-2.0-"))
 
 _PATH = re.compile(r' ?(<(?:"(?:[^"\\]|\\.)*+"|[^"<>])*+>)(?: +(.*))?')
+_RCPT_LINE = re.compile(rb"RCPT TO: ?(<[^<>\r\n]*+>)[^\r\n]*+\r\n", re.IGNORECASE)
 _HELLO = re.compile(r"[!-~]{1,255}")
 _CHUNK = re.compile(r"([0-9]{1,20})( +LAST)?", re.IGNORECASE)
 _AUTH = re.compile(r"([A-Za-z0-9_-]{1,20})(?: ([^ ]+))?")
@@ -96,6 +97,18 @@ def parse_rcpt(argument: str, smtputf8: bool) -> events.Rcpt:
     path, parameters = _split_path(argument, "TO:", "RCPT TO:<address>")
     address = _recipient(path, smtputf8)
     return events.Rcpt(address, **rcpt_parameters(parameters, smtputf8)) if parameters else events.Rcpt(address)
+
+
+def peek_recipients(octets: bytes, smtputf8: bool) -> list[str]:
+    """Return the addresses of the RCPT commands that follow each other at the beginning of `octets`, as far as they are good."""
+    found, position = [], 0
+    while (match := _RCPT_LINE.match(octets, position)) is not None:
+        position = match.end()
+        try:
+            found.append(_recipient(match[1].decode(), smtputf8))
+        except (Refused, UnicodeDecodeError):
+            pass
+    return found
 
 
 def parse_chunk(argument: str) -> tuple[int, bool]:

@@ -6,49 +6,41 @@ and the unknown are answered here alone. Replies of a pipelined group leave toge
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from fancymail.protocol.engine import Engine
 from fancymail.protocol.smtp import commands, events, sasl
 from fancymail.protocol.smtp import reply as r
 from fancymail.protocol.smtp.commands import CHUNKS, COMMANDS, CONNECTED, MAIL, RCPT, READY, Row
 from fancymail.protocol.smtp.content import ContentRules, Unacceptable
-from fancymail.protocol.smtp.data import ChunkReader, DataReader, Inbox
+from fancymail.protocol.smtp.data import ChunkReader, DataReader
+from fancymail.protocol.smtp.lines import GO_ON
 from fancymail.protocol.smtp.options import Options
 from fancymail.protocol.smtp.parameters import Refused
 from fancymail.protocol.smtp.reply import Reply
+from fancymail.protocol.smtp.security import SecureServer
 
 COMMAND_LIMIT = 512                                  # octets with CR LF, RFC 5321 4.5.3.1.4
 EXTENDED_LIMIT = 2048                                # with the parameters of all extensions offered
 TINY_CHUNK = 1024                                    # BDAT below this brings no mail worth its command
+PEEK = 8192                                          # octets in which recipients to come are looked for
 LAST_WORDS = 2.0                                     # seconds to read a reply in, once all is said
 
-GO_ON = object()                                     # read on: the command was answered without a decision
 
-
-class SmtpServer(Engine):
+class SmtpServer(SecureServer):
     """One session. `greet` opens it. An event that decides is answered by exactly one of reply, reply_each, accept,
     challenge and authenticated."""
 
     def __init__(self, options: Options, tls=None) -> None:
-        super().__init__()
-        self.options = options
-        self.tls = tls                               # facts of the TLS session, or None
-        self.inbox = Inbox()
+        super().__init__(options, tls)
         self.state = CONNECTED
-        self.account = ""                            # who authenticated
         self.extended = False                        # the hello was EHLO or LHLO
         self.recipients = 0                          # accepted in this transaction
         self.smtputf8 = False
-        self._refused_recipients = 0
-        self._messages = self._errors = self._junk = self._failed_logins = 0
-        self._read: Callable = self._read_command    # what the next octets are
-        self._after: Callable[[Reply], None] = self._send
-        self._otherwise: Callable[[Reply], None] = self._send
+        self._messages = self._refused_recipients = 0
+        self._read = self._read_command
         self._reader: DataReader | ChunkReader | None = None
         self._complete = False                       # the reader has come to an end
         self._chunk = (0, False)                     # the BDAT that waits for a decision
-        self._exchange: sasl.Exchange | None = None
 
     # The driver's side
 
@@ -59,22 +51,6 @@ class SmtpServer(Engine):
             self.arm(self.options.deadlines.greeting)
         else:
             self._say_banner()
-
-    def receive(self, data: bytes) -> None:
-        """Take octets from the peer."""
-        self.inbox.add(data)
-
-    def next_event(self) -> events.Event | None:
-        """Return the next legal thing the client did; None when octets or a decision are awaited."""
-        while not (self.busy or self.closing or self.want_tls):
-            event = self._read()
-            if event is None:
-                if self.eof:
-                    self.closing = True
-                return None
-            if event is not GO_ON:
-                return event
-        return None
 
     def expire(self) -> None:
         """A phase took too long."""
@@ -89,74 +65,25 @@ class SmtpServer(Engine):
     def tls_started(self, info) -> None:
         """RFC 3207 4.2: whatever was said in plain text is forgotten."""
         super().tls_started(info)
-        self.tls = info
-        self.inbox.clear()
         self.state = CONNECTED
-        self.account = ""
         self._reset()
         self.arm(self.options.deadlines.hello)
 
     # The daemon's side: decisions
-
-    def reply(self, reply: Reply) -> None:
-        """Answer the event that waits; a positive reply lets the session go on from it."""
-        self.busy = False
-        if reply.code < 400:
-            self._after(reply)
-        else:
-            self._otherwise(reply)
-
-    def accept(self) -> None:
-        """Answer Hello, DataStart or StartTls with the usual positive reply."""
-        self.reply(r.OK)
 
     def reply_each(self, replies: Sequence[Reply]) -> None:
         """Answer DataEnd in LMTP: one reply for each accepted recipient, in their order (RFC 2033 4.2)."""
         self.busy = False
         self._end_content(replies)
 
-    def challenge(self, data: bytes) -> None:
-        """Answer AuthStart or AuthStep: the exchange goes on."""
-        self.busy = False
-        self.out.append(sasl.challenge(data))
-        self.arm(self.options.deadlines.auth)
-
-    def authenticated(self, account: str, data: bytes = b"") -> None:
-        """Answer AuthStart or AuthStep: the client is `account`; `data` is the server's own proof, if the mechanism has one."""
-        self.account = account
-        if data:                                     # 235 carries no data: the client confirms it with an empty answer
-            self._exchange.confirming = True
-            self.challenge(data)
-        else:
-            self.busy = False
-            self._end_auth()
-
-    def close_with(self, reply: Reply) -> None:
-        """End the session for the server's own reasons (421)."""
-        if not self.closing:
-            self._end(reply)
+    def upcoming_recipients(self) -> list[str]:
+        """The recipients of pipelined RCPTs that were not read yet: what a daemon may ask about ahead. No promise is in it."""
+        return commands.peek_recipients(bytes(self.inbox.octets[self.inbox.start:self.inbox.start + PEEK]), self.smtputf8)
 
     # Reading
 
     def _read_early(self):
         return self._end(r.EARLY_TALKER) if len(self.inbox) else None
-
-    def _read_line(self, limit: int) -> bytearray | None:
-        """The next line without its CR LF; None when it has not come, or ended the session."""
-        inbox = self.inbox
-        octets, start = inbox.octets, inbox.start
-        end = octets.find(b"\n", inbox.seen)
-        if end < 0:
-            inbox.seen = len(octets)
-            if inbox.seen - start >= limit:
-                self._end(r.TOO_LONG)
-            return None
-        inbox.start = inbox.seen = end + 1
-        if end == start or octets[end - 1] != 13:    # RFC 5321 2.3.8
-            return self._end(r.BARE_NEWLINE)
-        if end - start >= limit:
-            return self._end(r.TOO_LONG)
-        return octets[start:end - 1]
 
     def _read_command(self):
         inbox = self.inbox
@@ -168,7 +95,8 @@ class SmtpServer(Engine):
         line = self._read_line(sasl.LINE_LIMIT if first in b"Aa" else EXTENDED_LIMIT)
         if line is None:
             return None
-        self.arm(self.options.deadlines.command)
+        if self.state != CONNECTED:                  # before, the deadline is one for all that comes ahead of hello
+            self.arm(self.options.deadlines.command)
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -240,25 +168,6 @@ class SmtpServer(Engine):
             self.inbox.clear()
         return None
 
-    def _read_response(self):
-        """A line within AUTH: a response in base64, or `*`."""
-        line = self._read_line(sasl.LINE_LIMIT)
-        if line is None:
-            return None
-        if line == b"*":
-            self._otherwise(r.AUTH_CANCELLED)
-            return events.AuthCancel()
-        try:
-            if self._exchange.confirming:
-                if line:
-                    raise Refused(r.AUTH_BASE64)
-                self._end_auth()
-                return GO_ON
-            return self._go_on_with(self._exchange.answer(line.decode("ascii", "replace")))
-        except Refused as refusal:
-            self._otherwise(refusal.reply)
-            return events.AuthCancel()
-
     # Commands: each takes (verb, argument) and returns an event, GO_ON, or None at the end of the session
 
     def hello(self, verb: str, argument: str):
@@ -268,10 +177,12 @@ class SmtpServer(Engine):
 
     def _enter(self, reply: Reply) -> None:
         self.state, self.extended = READY, True
+        self.arm(self.options.deadlines.command)
         self._send(self.options.extended_hello(self.tls is not None, self._binding, bool(self.account)))
 
     def _enter_plainly(self, reply: Reply) -> None:
         self.state, self.extended = READY, False
+        self.arm(self.options.deadlines.command)
         self._send(Reply(250, "", self.options.host))
 
     def mail(self, verb: str, argument: str):
@@ -389,73 +300,6 @@ class SmtpServer(Engine):
         self.closing = True
         return events.Quit()
 
-    def starttls(self, verb: str, argument: str):
-        if argument:
-            raise Refused(Reply(501, "5.5.4", "STARTTLS takes no argument"))         # RFC 3207 4
-        if self.tls is not None:
-            return self._error(r.TLS_ALREADY)
-        if self.account:
-            return self._error(r.TLS_AFTER_AUTH)
-        if not self.options.tls:
-            return self._error(r.NO_TLS)
-        return self._decide(events.StartTls(), self._begin_tls)
-
-    def _begin_tls(self, reply: Reply) -> None:
-        if len(self.inbox):                          # came while we decided (RFC 3207 6, CVE-2011-0411)
-            self._end(r.INJECTED)
-        else:
-            self._send(r.READY_FOR_TLS)
-            self.want_tls = True
-
-    def auth(self, verb: str, argument: str):
-        options = self.options
-        if self.account:
-            return self._error(r.AUTH_ALREADY)       # RFC 4954 4
-        if not options.mechanisms:
-            return self._error(r.NO_AUTH)
-        offered = options.offered_mechanisms(self.tls is not None, self._binding)
-        if not offered:
-            return self._error(r.TLS_BEFORE_AUTH)
-        mechanism, initial = commands.parse_auth(argument)
-        if mechanism not in offered:
-            return self._error(r.NO_MECHANISM)
-        self._exchange = sasl.Exchange(mechanism)
-        self._otherwise = self._refuse_login
-        try:
-            event = self._exchange.begin(initial)
-        except Refused as refusal:
-            self._refuse_login(refusal.reply)
-            return GO_ON
-        self._read = self._read_response
-        return self._go_on_with(event)
-
-    def _go_on_with(self, event):
-        """Let the daemon decide about a SASL message, or send the prompt that comes before it."""
-        if event is not None:
-            self.busy = True
-            return event
-        self.out.append(self._exchange.to_send)
-        self.arm(self.options.deadlines.auth)
-        return GO_ON
-
-    def _end_auth(self) -> None:
-        self._exchange = None
-        self._read = self._read_command
-        self._junk = 0
-        self._send(r.AUTHENTICATED)
-        self.arm(self.options.deadlines.command)
-
-    def _refuse_login(self, reply: Reply) -> None:
-        self._exchange = None
-        self.account = ""
-        self._read = self._read_command
-        if reply.code >= 500:
-            self._failed_logins += 1
-        self._refuse(reply)
-        self.arm(self.options.deadlines.command)
-        if self._failed_logins >= self.options.logins > 0 and not self.closing:
-            self._end(r.TOO_MANY_LOGINS)
-
     # Content
 
     def _open_content(self, reader: DataReader | ChunkReader) -> None:
@@ -518,56 +362,6 @@ class SmtpServer(Engine):
         return self.recipients if self.options.mode == "lmtp" and self.recipients else 1
 
     # Answering
-
-    @property
-    def _binding(self) -> bool:
-        return bool(getattr(self.tls, "server_end_point", b""))
-
-    def _decide(self, event, after: Callable[[Reply], None], otherwise: Callable[[Reply], None] | None = None):
-        self.busy = True
-        self._after = after
-        self._otherwise = otherwise or self._refuse
-        return event
-
-    def _send(self, reply: Reply) -> None:
-        self.out.append(reply.octets)
-
-    def _answer(self, reply: Reply):
-        self.out.append(reply.octets)
-        return GO_ON
-
-    def _error(self, reply: Reply):
-        self._refuse(reply)
-        return GO_ON
-
-    def _refuse(self, reply: Reply) -> None:
-        self.out.append(reply.octets)
-        if reply.code == 421:                        # RFC 5321 3.8: the server closes
-            self.closing = True
-        else:
-            self._count_error(reply)
-
-    def _count_error(self, reply: Reply) -> None:
-        if reply.code >= 500:
-            self._errors += 1
-            if self._errors >= self.options.errors > 0:
-                self._end(r.TOO_MANY_ERRORS)
-
-    def _is_junk(self) -> bool:
-        """Count a command that brings no mail; True when it was one too many."""
-        self._junk += 1
-        if self._junk > self.options.junk > 0:
-            self._end(r.TOO_MANY_COMMANDS)
-        return self.closing
-
-    def _end(self, reply: Reply) -> None:
-        """Say why, and close."""
-        self.out.append(reply.octets)
-        self.closing = True
-
-    def _hang_up(self) -> None:
-        """Close without a word: the peer would not understand any, or wants to use it."""
-        self.closing = True
 
     def _unknown(self, verb: str):
         if verb in commands.STRANGERS or verb.startswith("SSH-"):

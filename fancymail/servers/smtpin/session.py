@@ -185,12 +185,18 @@ class SmtpSession(Session):
     # RCPT
 
     def _rcpt(self, event: events.Rcpt) -> Awaitable | None:
-        address = event.address if "@" in event.address else f"{event.address}@{self.server.settings.server.default_domain}"
+        address = self._full(event.address)
         answer = self.server.directory.resolve(address)
         if isinstance(answer, asyncio.Future):
+            for other in self.engine.upcoming_recipients():      # one round trip for a whole group of them
+                self.server.directory.resolve(self._full(other))
             return self._later(answer, self._recipient_known, event, address)
         self._recipient_known(answer, event, address)
         return None
+
+    def _full(self, address: str) -> str:
+        """RFC 5321 4.1.1.3: Postmaster without a domain is ours."""
+        return address if "@" in address else f"{address}@{self.server.settings.server.default_domain}"
 
     def _recipient_known(self, answer: list[bytes] | IpcError, event: events.Rcpt, address: str) -> None:
         if isinstance(answer, IpcError):

@@ -96,6 +96,18 @@ async def test_answers_about_recipients_are_remembered_until_accounts_change(tmp
         assert (await talk.bring("x", "s@x.test", "nobody@us.test")).startswith("250")
 
 
+async def test_pipelined_recipients_are_asked_about_together(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        server.auth.routes |= {f"u{number}": [f"local:u{number}@us.test"] for number in range(50)}
+        server.hold()
+        talk.send("MAIL FROM:<s@x.test>\r\n" + "".join(f"rcpt to: <u{number}@us.test> NOTIFY=NEVER\r\n" for number in range(50)) + "DATA\r\n")
+        await until(lambda: sum(held[2] == "resolve" for held in server.held) == 50)
+        server.release()
+        replies = await talk.replies(52)
+        assert [reply[:3] for reply in replies] == ["250"] * 51 + ["354"]
+
+
 async def test_messages_of_one_turn_are_pushed_together(tmp_path):
     async with smtpin(tmp_path) as server, several(server, 20) as talks:
         for talk in talks:
