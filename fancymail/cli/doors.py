@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import inspect
 import sys
@@ -23,6 +22,9 @@ from fancymail.ipc.message import IpcError, Reply, format_message
 from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Verb, verbs_of
 from fancymail.servers.launch import DAEMONS, daemon_class
+
+
+RAW_ANSWERS = {"retr": 1, "maildrop": 12}      # verbs whose answer ends with raw octets: how many for each that its ok counts
 
 
 @dataclass
@@ -50,14 +52,7 @@ class Tool:
 
     def alive(self, daemon: str) -> bool:
         """Whether a process of this daemon holds its lock."""
-        try:
-            with open(self.paths.lock(daemon), "r+") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
+        return pidfile.is_held(self.paths.lock(daemon))
 
     def running(self) -> list[str]:
         """Return the names of the daemons that run here."""
@@ -109,6 +104,8 @@ def exchange(client: SyncClient, daemon: str, verb: str, params: list, raw: byte
     """
     spec = known_verbs(daemon).get(verb)
     if raw is not None:
+        if spec is not None and len(params) == len(spec.parameters) - 1:
+            params = [*params, len(raw)]      # the length, which comes last, need not be counted by hand
         yield Reply("ok", *client.write_raw(verb, *params, content=raw, timeout=timeout))
         return
     answers = client.stream(verb, *params, timeout=timeout)
@@ -116,12 +113,23 @@ def exchange(client: SyncClient, daemon: str, verb: str, params: list, raw: byte
     yield first
     if spec is None or not inspect.isasyncgenfunction(getattr(daemon_class(daemon), spec.method)):
         return
-    missing = int(first.params[0]) if first.params and bytes(first.params[0]).isdigit() else 0
+    if verb in RAW_ANSWERS:
+        yield from _until_octets(answers, int(first.params[0]) * RAW_ANSWERS[verb])
+    else:
+        yield from _until_ok(answers)
+
+
+def _until_octets(answers: Iterator[Reply], missing: int) -> Iterator[Reply]:
+    while missing > 0:
+        reply = next(answers)
+        missing -= sum(len(chunk) for chunk in reply.params)
+        yield reply
+
+
+def _until_ok(answers: Iterator[Reply]) -> Iterator[Reply]:
     for reply in answers:
         yield reply
-        if reply.verb == "raw":
-            missing -= sum(len(chunk) for chunk in reply.params)
-        if reply.verb == "ok" or (reply.verb == "raw" and missing <= 0):
+        if reply.verb == "ok":
             return
 
 

@@ -1,6 +1,6 @@
-"""Who supervises a state folder: the process that holds the flock on run/supervisor.pid.
+"""Who runs here: the process that holds the flock on run/supervisor.pid, or on a daemon's run/NAME.lock.
 
-Used by `fancymail up`, `down` and `status`. A pid alone proves nothing, since the kernel gives it to others later; the lock
+Used by `fancymail` and fmctl. A pid alone proves nothing, since the kernel gives it to others later; the lock
 vanishes with its holder. The lock is inherited by a fork, so the supervisor's children close their copy.
 """
 
@@ -21,6 +21,18 @@ def take(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock of a file; a file that is not there is held by nobody."""
+    try:
+        with open(path, "r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def write(descriptor: int) -> None:

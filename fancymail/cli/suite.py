@@ -60,6 +60,7 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
         settings = load_settings(config, paths.state)
         names = _chosen(only, settings)
         _check_listeners(settings, names)
+        _check_alone(paths, names)
         with _Outcome(detach) as outcome:
             supervisor = Supervisor(settings, paths, names, config=config, ready=outcome.tell,
                                     helper=lambda: _announce(paths, settings, names, demo, as_json, outcome),
@@ -102,6 +103,13 @@ def _check_listeners(settings, names: list[str]) -> None:
             if address in seen:
                 raise SettingsError([f"{address}: is listened on by {seen[address]} and by {name}"])
             seen[address] = name
+
+
+def _check_alone(paths: Paths, names: list[str]) -> None:
+    """A daemon that was started by itself (bin/fm-NAME, fm@NAME.service) would be started again and again beside it."""
+    for name in names:
+        if pidfile.is_held(paths.lock(name)):
+            raise click.ClickException(f"fm-{name} runs already by itself in {paths.state}; end it first, or leave it out with --only")
 
 
 def _become(settings, paths: Paths) -> None:

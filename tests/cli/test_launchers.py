@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fancymail.ipc.sync import SyncClient
-from tests.suite_kit import CHECKOUT, PATIENCE, run, wait_for
+from tests.suite_kit import CHECKOUT, PATIENCE, REAL, run, wait_for
 
 pytestmark = pytest.mark.live
 FM_QUEUE = [sys.executable, "-c", "import sys; sys.argv[0] = 'fm-queue'; from fancymail.servers.launch import launch; launch('queue')"]
@@ -50,3 +50,8 @@ def test_a_wrong_configuration_is_explained(tmp_path):
 
 def test_help():
     assert "The mail queue" in run(FM_QUEUE, "--help").stdout
+
+
+def test_a_suite_is_not_started_beside_it(daemon, tmp_path):
+    done = run(REAL, "up", "--state", tmp_path, "--only", "queue", check=False)
+    assert done.returncode == 1 and "fm-queue runs already by itself" in done.stderr
