@@ -147,7 +147,7 @@ class Intake:
         addresses = " ".join(recipient.address for recipient in envelope.recipients)[:RECIPIENT_TEXT] if envelope else ""
         return Entry(id=id, queue=queue, pushed=self.wall(), size=written.size, sha256=digest, bare=envelope is None,
                      sender=envelope.sender if envelope else "", recipients=addresses,
-                     count=len(envelope.recipients) if envelope else 0)
+                     count=len(envelope.recipients) if envelope else 0, message=envelope.id if envelope else id)
 
     def _write(self, entries: list[Entry]) -> None:
         self.unsynced = False
@@ -167,6 +167,8 @@ class Intake:
             self._burn(entries, error)
         elif entries:
             self.counters["pushed"] += len(entries)
+            for entry in entries:
+                self.note("queued", id=entry.message, slot=entry.id, queue=entry.queue, size=entry.size)
             self.pushed(entries)
 
     def _burn(self, entries: list[Entry], error: BaseException) -> None:

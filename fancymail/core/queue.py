@@ -19,19 +19,16 @@ from concurrent.futures import Executor
 import msgspec
 
 from fancymail.base.crash import crash_point
-from fancymail.mail import results as words
 from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
 from fancymail.storage.ports.spool import SlotUnfit, Spool
 
 from .intake import Intake, Refusal
 from .lease import Leases
+from .settlement import merge, pending, read, shown
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
-TOLD_LIMIT = 24 << 10           # octets of results in one answer to `take`, whose frames hold 64 KiB
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
 PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
-
-_decode = msgspec.json.Decoder().decode
 
 
 class Taken(msgspec.Struct):
@@ -109,7 +106,7 @@ class QueueManager:
 
     def told(self, entry: Entry) -> Taken:
         """What `take` says of a message."""
-        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size, msgspec.Raw(_short(entry.results)))
+        return Taken(entry.id, entry.attempts, pending(entry), entry.pushed, entry.size, msgspec.Raw(shown(entry)))
 
     def done(self, queue: str, *paths: str) -> None:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
@@ -118,14 +115,11 @@ class QueueManager:
     async def result(self, queue: str, path: str, results: str | bytes | list) -> bool:
         """Keep what became of recipients; durable when it returns. True when all are settled, which ends the message."""
         id = self.id_of(queue, path)
-        try:
-            news = words.load(results if isinstance(results, (str, bytes)) else msgspec.json.encode(results))
-        except ValueError as error:
-            raise Refusal("5.5.4", str(error)) from None
+        news = read(results)
         ended = self.intake.was_ended(id)
         if not ended:
             entry = self._known(id)
-            self._merge(entry, news)
+            merge(entry, news)
             ended = entry.count > 0 and not pending(entry)
             if ended:
                 self._end([id], "done")
@@ -230,7 +224,7 @@ class QueueManager:
             return
         self.counters["leases_expired"] += 1
         entry.deaths += blame
-        self.note("lease over", id=id, queue=queue, deaths=entry.deaths, attempts=entry.attempts)
+        self.note("lease over", id=entry.message, slot=id, queue=queue, deaths=entry.deaths, attempts=entry.attempts)
         options = self.options.queues.get(queue)
         if options and entry.deaths >= options.deaths:
             entry.reason = f"{entry.deaths} consumers in a row took it and were never heard of again"
@@ -274,7 +268,7 @@ class QueueManager:
         crash_point("queue.aside")
         self.change(entry, state)
         self.counters[state.name.lower()] += 1
-        self.note(state.name.lower(), id=entry.id, queue=entry.queue, reason=entry.reason)
+        self.note(state.name.lower(), id=entry.message, slot=entry.id, queue=entry.queue, reason=entry.reason)
         self.alert(state.name.lower())
 
     def drop(self, ids: list[str]) -> int:
@@ -345,6 +339,8 @@ class QueueManager:
             elif how != "removed":
                 self.spool.retire(entry.queue, entry.id)
             self.intake.remember_ended(entry.id)
+            if how != "done":           # of those the consumer's own lines tell
+                self.note(how, id=entry.message, slot=entry.id, queue=entry.queue, was=entry.state.name.lower())
         self.counters[how] += len(removed)
         self.intake.unsynced = self.intake.unsynced or bool(removed)
         return len(removed)
@@ -354,16 +350,6 @@ class QueueManager:
         if entry is None:
             raise Refusal("5.5.0", f"no message {id}")
         return entry
-
-    def _merge(self, entry: Entry, news: list[words.RecipientResult]) -> None:
-        """Final results stay as they are: a late `deferred` must not undo a delivery."""
-        if any(result.recipient >= entry.count for result in news):
-            raise Refusal("5.5.4", f"the message has {entry.count} recipients")
-        kept = {result.recipient: result for result in (words.load(entry.results) if entry.results else ())}
-        for result in news:
-            if result.recipient not in kept or kept[result.recipient].state == "deferred":
-                kept[result.recipient] = result
-        entry.results = words.dump(kept[number] for number in sorted(kept))
 
     def _count(self, queue: str, state: State, messages: int, octets: int) -> None:
         total = self.totals.setdefault((queue, state), [0, 0])
@@ -381,20 +367,3 @@ class QueueManager:
             self._count(entry.queue, State.READY, 1, entry.size)
         for queue in {entry.queue for entry in entries}:
             self.alert(queue)
-
-
-def pending(entry: Entry) -> list[int]:
-    """The indexes of the recipients that have no final result yet; for a bare slot none are known."""
-    if not entry.results:
-        return list(range(entry.count))
-    final = {result["recipient"] for result in _decode(entry.results) if result["state"] != "deferred"}
-    return [number for number in range(entry.count) if number not in final]
-
-
-def _short(results: str) -> bytes:
-    """Results as they fit into a frame: of a message to very many, those that aren't final, with shorter texts, or none."""
-    if len(results) <= TOLD_LIMIT:
-        return results.encode() or b"[]"
-    open_ones = [{**result, "text": result["text"][:100]} for result in _decode(results) if result["state"] == "deferred"]
-    short = msgspec.json.encode(open_ones)
-    return short if len(short) <= TOLD_LIMIT else b"[]"

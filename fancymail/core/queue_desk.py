@@ -19,7 +19,8 @@ from fancymail.storage.ports.queue import Entry, State
 from fancymail.storage.ports.spool import SlotUnfit
 
 from .intake import Refusal
-from .queue import PLACE, SLOT_ID, QueueManager, pending
+from .queue import PLACE, SLOT_ID, QueueManager
+from .settlement import pending
 
 PIECE = 200             # messages handled before others get their turn
 
@@ -137,9 +138,10 @@ class QueueDesk:
             raise Refusal("5.5.0", f"no message {word[:80]} in queue {queue}")
         lease = manager.leases.get(entry.id)
         envelope = manager.spool.envelope(PLACE.get(entry.state, queue), entry.id)
-        return {"id": entry.id, "queue": queue, "state": entry.state.name.lower(), "path": manager.path(entry), "size": entry.size,
-                "sha256": entry.sha256.hex(), "bare": entry.bare, "pushed": entry.pushed, "due": entry.due or None,
-                "attempts": entry.attempts, "deaths": entry.deaths, "reason": entry.reason, "sender": entry.sender,
+        return {"id": entry.id, "queue": queue, "state": entry.state.name.lower(), "message": entry.message,
+                "path": manager.path(entry), "size": entry.size, "sha256": entry.sha256.hex(), "bare": entry.bare,
+                "pushed": entry.pushed, "due": entry.due or None, "attempts": entry.attempts, "deaths": entry.deaths,
+                "reason": entry.reason, "sender": entry.sender,
                 "recipients": [recipient.address for recipient in envelope.recipients] if envelope else entry.recipients.split(),
                 "pending": pending(entry), "results": _decode(entry.results) if entry.results else [],
                 "lease": {"holder": lease.holder, "seconds": round(lease.deadline - manager.monotonic(), 1)} if lease else None,
@@ -180,6 +182,8 @@ class QueueDesk:
             self.manager.leases.end(entry.id)
             entry.reason, entry.deaths = reason, 0
             self.manager.change(entry, target)
+            self.manager.note("held" if target is State.HELD else "made ready", id=entry.message, slot=entry.id, queue=entry.queue,
+                              was=seen.state.name.lower())
             count += 1
         return count
 

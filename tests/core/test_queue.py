@@ -11,7 +11,8 @@ import pytest
 
 from fancymail.base.settings.queue import Queue, QueueOptions
 from fancymail.core.intake import Refusal
-from fancymail.core.queue import QueueManager, pending
+from fancymail.core.queue import QueueManager
+from fancymail.core.settlement import pending
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.memory.queue import MemoryQueueIndex
@@ -114,6 +115,13 @@ async def test_a_pushed_message_is_taken_once_and_ends_with_done(house):
     assert not os.path.exists(path) and house.state(path) is None
     assert house.queue.total("incoming", State.LEASED) == (0, 0) and len(house.queue.leases) == 0
     house.queue.done("incoming", path)
+
+
+async def test_the_log_follows_a_message_by_its_one_id(house):
+    path = await house.pushed()
+    slot = os.path.basename(path)
+    house.queue.drop([slot])
+    assert [(event, facts["id"], facts["slot"]) for event, facts in house.notes] == [("queued", "a" * 26, slot), ("dropped", "a" * 26, slot)]
 
 
 async def test_slots_have_ids_of_their_own(house):

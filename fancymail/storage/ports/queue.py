@@ -43,6 +43,7 @@ class Entry:
     deaths: int = 0             # leases in a row that ended without a word
     results: str = ""           # JSON list of the recipients' last results (mail.results)
     reason: str = ""            # why it is deferred, held, dead or corrupt
+    message: str = ""           # Envelope.id: the id under which the log speaks of it; a message may have a slot in several queues
     seq: int = 0                # order of pushing, given by `add`
 
 

@@ -27,12 +27,13 @@ STEPS = (
         CREATE INDEX message_order ON message (queue, state, due, seq);
         CREATE TABLE log_restart (number INTEGER NOT NULL) STRICT;
         INSERT INTO log_restart VALUES (0)"""),
+    Step("message id", "ALTER TABLE message ADD COLUMN message TEXT NOT NULL DEFAULT ''"),
 )
-COLUMNS = "id, queue, pushed, size, sha256, bare, sender, recipients, count, state, due, attempts, deaths, results, reason, seq"
+COLUMNS = "id, queue, pushed, size, sha256, bare, sender, recipients, count, state, due, attempts, deaths, results, reason, message, seq"
 CROWDED = 4000                  # pages of log (16 MiB) from which moving them pays
 CACHE = 32 << 20                # octets of page cache
 
-_INSERT = f"INSERT INTO message ({COLUMNS.removesuffix(', seq')}) VALUES ({', '.join('?' * 15)}) RETURNING seq"
+_INSERT = f"INSERT INTO message ({COLUMNS.removesuffix(', seq')}) VALUES ({', '.join('?' * 16)}) RETURNING seq"
 _SAVE = "UPDATE message SET state = ?, due = ?, attempts = ?, deaths = ?, results = ?, reason = ? WHERE id = ?"
 _REMOVE = f"DELETE FROM message WHERE id = ? RETURNING {COLUMNS}"
 _CLAIM = f"UPDATE message SET state = 1, due = 0, attempts = attempts + 1 WHERE seq IN (%s) RETURNING {COLUMNS}"
@@ -72,7 +73,7 @@ class SqliteQueueIndex:
         with transaction(self._db) as db:
             for e in entries:
                 e.seq = db.execute(_INSERT, (e.id, e.queue, e.pushed, e.size, e.sha256, e.bare, e.sender, e.recipients, e.count,
-                                             e.state, e.due, e.attempts, e.deaths, e.results, e.reason)).fetchone()[0]
+                                             e.state, e.due, e.attempts, e.deaths, e.results, e.reason, e.message)).fetchone()[0]
 
     @_guarded
     def find(self, id: str) -> Entry | None:
