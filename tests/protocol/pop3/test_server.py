@@ -83,14 +83,15 @@ def test_pipelined_commands_wait_for_the_decision():
 
 
 def test_session_leaves_behind_the_command_under_way():
-    driver = Fetcher({"login": "yes", "message": "hello\\r\\n"})
+    driver = Fetcher({"login": "yes", "message1": "hello\\r\\n", "message2": "there\\r\\n"})
     engine = driver.engine
-    engine.receive(b"DELE 1\r\nRETR 1\r\nRETR 1\r\nQUIT\r\n")
+    engine.receive(b"DELE 1\r\nRETR 2\r\nRETR 2\r\nQUIT\r\n")
     while (event := engine.next_event()) is not None:
         engine.leave()
         assert not engine.closing
         driver.decide(event)
     assert engine.closing and driver.expunged == []
+    assert engine.to_send().endswith(b"there\r\n.\r\n-ERR [SYS/TEMP] the session ends here, log in again\r\n")
     engine = Fetcher({"login": "yes"}).engine
     engine.leave()
     assert engine.closing and engine.to_send().startswith(b"-ERR [SYS/TEMP]")
