@@ -118,6 +118,25 @@ async def test_a_message_is_linked_entered_and_done(world):
     assert world.mailboxes.blobs._pins == {}
 
 
+async def test_contents_are_durable_before_rows_and_rows_before_the_queue_hears(world, monkeypatch):
+    steps, ask = [], world.delivery.ask
+
+    def note(step, function):
+        return lambda *args: (steps.append(step), function(*args))[1]
+
+    async def listen(daemon, verb, *words, **options):
+        steps.append(verb)
+        return await ask(daemon, verb, *words, **options)
+    world.delivery.ask = listen
+    blobs = world.mailboxes.blobs
+    for name in ("link", "sync", "release"):
+        monkeypatch.setattr(blobs, name, note(name, getattr(blobs, name)))
+    monkeypatch.setattr(world.mailboxes, "deliver", note("rows", world.mailboxes.deliver))
+    world.push("alice@example.test")
+    await world.run()
+    assert [step for step in steps if step not in ("resume", "take", "quota")] == ["link", "sync", "rows", "done", "release"]
+
+
 async def test_a_batch_is_done_in_one_message(world):
     world.delivery.batch = world.delivery.size = 5
     paths = [world.push("alice@example.test", content=CONTENT + b"%d" % number) for number in range(12)]
