@@ -145,7 +145,7 @@ class QueueServer(Daemon):
         with refusals():
             return self.manager.renew(queue, slot, seconds, caller.role)
 
-    @verb(callers=CONSUMERS, operator=False)
+    @verb(callers=CONSUMERS, operator=False, remember=True)
     def resume(self, queue: QueueName, *, caller: Caller) -> int:
         """Said by a consumer that begins anew: what its role held before is ready again. Answers how many messages that were."""
         with refusals():

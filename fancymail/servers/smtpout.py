@@ -45,6 +45,7 @@ class SmtpOutServer(Daemon):
     async def started(self) -> None:
         self.readers = ThreadPoolExecutor(2, "content")
         self.active: dict[str, asyncio.Task] = {}
+        self.begun = False
         self.woken = asyncio.Event()
         self.pool = Pool(self.settings.smtpout, self.settings.server.hostname)
         self._assemble(self.settings)
@@ -150,6 +151,9 @@ class SmtpOutServer(Daemon):
 
     async def _take(self, count: int) -> list[Task]:
         try:
+            if not self.begun:         # what a killed predecessor held is ready again at once
+                await self.ask("queue", "resume", QUEUE)
+                self.begun = True
             words = await self.ask("queue", "take", QUEUE, count)
         except IpcError as error:      # the queue is away: its return wakes us, and so does the clock
             self.log.debug("cannot take", reason=error.text)
