@@ -10,13 +10,14 @@ never holds up its neighbours.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+
+import msgspec
 
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
@@ -54,11 +55,12 @@ class Task:
     blob: Blob | None = None
     relatives: Sequence[int] = ()
     trouble: Exception | None = None
+    delivered: list[tuple[int, str]] = field(default_factory=list)      # recipients and mailboxes
     attempt: Attempt = field(default_factory=Attempt)
 
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
-        facts = json.loads(info)
+        facts = msgspec.json.decode(info)
         return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"], who_was_told(facts.get("results", ())))
 
     @property
@@ -211,7 +213,7 @@ class Delivery:
         if isinstance(outcome, MailboxRefusal):
             task.attempt.add([RecipientResult(arrival.recipient, "deferred", outcome.status, outcome.text)])
             return
-        task.attempt.add([RecipientResult(arrival.recipient, "delivered", "2.1.5", f"delivered to {outcome.mailbox}")])
+        task.delivered.append((arrival.recipient, outcome.mailbox))
         if outcome.duplicate:
             self.counters["duplicates"] += 1
             self.log.info("already delivered", id=task.name, to=arrival.account, mailbox=outcome.mailbox, uid=outcome.uid)
@@ -224,23 +226,23 @@ class Delivery:
 
     async def _settle(self, tasks: list[Task]) -> None:
         """Most are done, and say so in one message; the others each have their own story."""
-        done = [task.path for task in tasks if self._simple(task)]
-        stories = [self._conclude(task) for task in tasks if not self._simple(task)]
+        done, stories = [], []
+        for task in tasks:
+            if task.attempt.results or any(recipient.notify and "SUCCESS" in recipient.notify for recipient in task.envelope.recipients):
+                stories.append(self._conclude(task))
+            else:
+                done.append(task.path)
         if done:
             stories.append(self._say("done", *done))
         for error in await asyncio.gather(*stories, return_exceptions=True):
             if isinstance(error, Exception):
                 raise error
 
-    @staticmethod
-    def _simple(task: Task) -> bool:
-        return (all(result.state == "delivered" for result in task.attempt.results.values())
-                and not any("SUCCESS" in recipient.notify for recipient in task.envelope.recipients))
-
     async def _conclude(self, task: Task) -> None:
         """Give up what is too old, tell the sender, write down, defer what is left. The sender is told before the failure is
         written down: a crash between repeats a DSN, it never loses one."""
         attempt, envelope, age = task.attempt, task.envelope, max(self.clock() - task.first, 0.0)
+        attempt.add(RecipientResult(index, "delivered", "2.1.5", f"delivered to {mailbox}") for index, mailbox in task.delivered)
         give_up(attempt, self.schedule, task.attempts, age)
         try:
             for notice in (*notices(envelope, attempt, self.schedule, age, task.told), *_receipts(task)):
