@@ -21,7 +21,7 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Caller, Count, Json, QueueName, Seconds, SlotPath, Text, verb
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.ports.queue import IndexFailed, State
-from fancymail.storage.spool import DiskSpool
+from fancymail.storage.spool import PROVEN, DiskSpool
 from fancymail.storage.sqlite.queue import SqliteQueueIndex
 
 WRITERS = "smtpin smtpout mailbox"
@@ -59,6 +59,8 @@ class QueueServer(Daemon):
                                     alert=self.alert, note=self.log.info, counters=self.counters)
         self.manager.open()
         self.desk = QueueDesk(self.manager)
+        if (kind := self.spool.filesystem()) not in PROVEN:
+            self.log.warning("filesystem not proven", kind=kind, proven=",".join(PROVEN), folder=str(folder))
         boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
         self.orphans = Orphans(self.index, self.spool, options.orphan_age, self.manager.intake.is_pushing, boot_clock)
         self._gauges()

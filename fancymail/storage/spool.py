@@ -23,6 +23,7 @@ from .ports.spool import SlotUnfit, Written
 from .slots import EMPTIED, Slot, SlotError, read_slot
 
 ASIDE = ("dead", "corrupt")
+PROVEN = ("ext4", "xfs")    # filesystems that the power-cut laboratory has been run on
 SLOW = 0.050                # seconds of a syncfs from which others' writes are to blame
 SYNC_THREADS = 8
 REST = 10.0                 # seconds for which syncfs is then left alone
@@ -143,6 +144,17 @@ class DiskSpool:
         status = os.fstatvfs(self._root)
         # A filesystem that makes inodes as it goes says 0 of 0.
         return status.f_bavail * status.f_frsize, status.f_favail if status.f_files else 1 << 62
+
+    def filesystem(self) -> str:
+        """The kind of filesystem below the spool, as the kernel calls it; "" when it cannot be known."""
+        device = os.fstat(self._root).st_dev
+        wanted = f"{os.major(device)}:{os.minor(device)}"
+        try:
+            with open("/proc/self/mountinfo") as mounts:        # proc(5): ... major:minor ... - type source options
+                found = [line.partition(" - ")[2].split()[0] for line in mounts if line.split()[2] == wanted]
+        except OSError:
+            return ""
+        return found[-1] if found else ""
 
     def sync(self, slots: Iterable[tuple[str, str]]) -> None:
         retired, self._retired = self._retired, []

@@ -73,6 +73,11 @@ def test_examine_and_digest(spool):
         spool.examine("incoming", "a" * 26)
 
 
+def test_the_filesystem_is_known(spool):
+    with open("/proc/filesystems") as known:
+        assert spool.filesystem() in known.read().split()
+
+
 def test_room_counts_octets_and_files(spool):
     octets, files = spool.room()
     assert octets > 0 and files > 0
