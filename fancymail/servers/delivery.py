@@ -37,6 +37,7 @@ from fancymail.storage.slots import SlotError, read_slot
 from .recipients import Account, Recipients
 
 TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
+PAUSE = 1.0                 # seconds after a failure of ours that nobody foresaw
 PATIENCE = 30.0             # seconds that the queue may take to answer
 SLICE = 256                 # deliveries of one commit, so that nobody else waits long for the loop
 
@@ -84,17 +85,32 @@ class Delivery:
         self.size = 1           # of the next batch: should a message kill this process, it stands alone after a few restarts
 
     async def run(self) -> None:
-        """Deliver what there is; sleep until the queue has more."""
+        """Deliver what there is; sleep until the queue has more. Whatever happens, it goes on."""
         while not self.stopped:
             self.woken.clear()
-            batch = await self._fetch()
-            while batch:
-                following = asyncio.ensure_future(self._fetch()) if self.size == self.batch else None
-                await self.deliver(batch)
-                self.size = min(self.size * 2, self.batch)
-                batch = await (following or self._fetch())
+            try:
+                await self._drain()
+            except Exception as error:
+                self.log.exception("delivery failed", error)
+                self.counters["failures"] += 1
+                self.begun = False          # what was taken is given back
+                await asyncio.sleep(PAUSE)
+                continue
             if not self.stopped:
                 await self.woken.wait()
+
+    async def _drain(self) -> None:
+        """Batch after batch, until the queue is empty."""
+        batch = await self._fetch()
+        while batch:
+            following = asyncio.ensure_future(self._fetch()) if self.size == self.batch else None
+            try:
+                await self.deliver(batch)
+            except Exception:
+                self._release(await following if following else [])
+                raise
+            self.size = min(self.size * 2, self.batch)
+            batch = await (following or self._fetch())
 
     def stop(self) -> None:
         """Take no more; `run` returns when what was taken is settled."""
@@ -149,8 +165,11 @@ class Delivery:
             if good:
                 await self._together(good)
         finally:
-            self.mailboxes.blobs.release(task.blob.hash for task in tasks if task.blob is not None)
+            self._release(tasks)
             await asyncio.gather(*aside)
+
+    def _release(self, tasks: list[Task]) -> None:
+        self.mailboxes.blobs.release(task.blob.hash for task in tasks if task.blob is not None)
 
     async def _together(self, tasks: list[Task]) -> None:
         try:

@@ -32,6 +32,7 @@ from .notices import Notices
 from .recipients import Recipients
 
 READERS = "pop3 imap webmaild"
+OWNERS = "imap webmaild"                # POP3 knows an INBOX from which one reads and deletes, and nothing else
 RECORD = struct.Struct("<IQ")           # UID and octets of one message of a maildrop
 IN_CHUNK = RAW_CHUNK // RECORD.size
 PURGE = 60.0                            # seconds between two looks for what may go
@@ -109,7 +110,7 @@ class MailboxServer(Daemon):
             yield Reply("mailinfo", uid, size)
         yield Reply("ok")
 
-    @verb(callers=READERS)
+    @verb(callers=OWNERS)
     async def store(self, to: UserName, recipient: Address, length: Octets, raw: RawStream) -> AsyncIterator[Reply]:
         """Store a message in a user's INBOX: ok, then `length` raw octets are sent, then ok with the message number."""
         account = await self._account(to)
@@ -189,7 +190,7 @@ class MailboxServer(Daemon):
         with refusals():
             return (*self.mailboxes.usage(account.address), account.quota)
 
-    @verb(callers=READERS)
+    @verb(callers=OWNERS)
     async def folders(self, user: UserName) -> AsyncIterator[Reply]:
         """List mailboxes: `folder: name ; messages ; unseen ; octets ; uidvalidity ; uidnext ; special use` for each, then ok."""
         account = await self._account(user)
@@ -202,17 +203,17 @@ class MailboxServer(Daemon):
 
     # -- mailboxes ---------------------------------------------------------------------------------------------------------
 
-    @verb(callers=READERS, remember=True)
+    @verb(callers=OWNERS, remember=True)
     async def create(self, user: UserName, mailbox: Text) -> None:
         """Make a mailbox, with those above it; levels are separated by `/`."""
         await self._change(user, lambda account: self.mailboxes.create(account, mailbox))
 
-    @verb(callers=READERS, remember=True)
+    @verb(callers=OWNERS, remember=True)
     async def rename(self, user: UserName, mailbox: Text, to: Text) -> None:
         """Rename a mailbox, with all below it."""
         await self._change(user, lambda account: self.mailboxes.rename(account, mailbox, to))
 
-    @verb(callers=READERS, remember=True)
+    @verb(callers=OWNERS, remember=True)
     async def remove(self, user: UserName, mailbox: Text) -> None:
         """Remove a mailbox and its messages, not those below it."""
         await self._change(user, lambda account: self.mailboxes.remove(account, mailbox))

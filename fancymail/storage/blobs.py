@@ -35,7 +35,7 @@ class FileBlobs:
     parts = 256
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
+        self.root = Path(root).absolute()           # readers elsewhere are told the path
         self._lock = threading.Lock()
         self._pins: dict[bytes, int] = {}
         self._dirty: set[str] = set()           # directories with names that are not durable yet

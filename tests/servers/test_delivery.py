@@ -324,6 +324,28 @@ async def test_a_message_that_breaks_us_does_not_hold_up_its_neighbours(world):
     assert [said[:3] for said in world.said if said[0] == "reject"] == [("reject", "incoming", paths[2])]
 
 
+async def test_what_nobody_foresaw_does_not_end_delivery(world, monkeypatch):
+    monkeypatch.setattr("fancymail.servers.delivery.PAUSE", 0)
+    world.delivery.batch = world.delivery.size = 2
+    paths = [world.push("alice@example.test", content=CONTENT + b"%d" % number) for number in range(6)]
+    deliver, broken = world.delivery.deliver, []
+
+    async def break_once(tasks):
+        if not broken:
+            broken.extend(tasks)
+            world.delivery._release(tasks)
+            raise ZeroDivisionError("a bug")
+        await deliver(tasks)
+    world.delivery.deliver = break_once
+    await world.run()
+    assert world.counters["failures"] == 1
+    assert world.mailboxes.blobs._pins == {}
+    for path in paths[:4]:                              # those and the ones taken ahead are given back
+        world.again(path, attempts=2)
+    await world.run()
+    assert len(world.inbox()) == 6
+
+
 @pytest.mark.parametrize("harm", [
     lambda data: data[:70] + bytes([data[70] ^ 1]) + data[71:], lambda data: data[:-1], lambda data: data[:40], lambda data: CONTENT,
     lambda data: b"", lambda data: data[:-40] + b"x" * 40])

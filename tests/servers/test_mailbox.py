@@ -343,9 +343,13 @@ async def test_a_lost_content_is_an_error_and_no_end(suite, tmp_path):
 
 async def test_roles(suite):
     verbs = suite.daemon.server.verbs
-    assert not any(verb.allows(role) for verb in verbs.values() for role in ("smtpin", "smtpout") if verb.name not in (
-        "ping", "help", "subscribe", "unsuscribe", "alert"))
-    assert {verb.name for verb in verbs.values() if verb.allows("pop3")} >= {"list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge"}
+    common = {"ping", "help", "subscribe", "unsuscribe", "alert"}
+
+    def may(role):
+        return {verb.name for verb in verbs.values() if verb.allows(role)} - common
+    assert may("smtpin") == may("smtpout") == may("queue") == may("auth") == set()
+    assert may("pop3") == {"list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge", "usage"}
+    assert may("imap") == may("pop3") | {"store", "folders", "create", "rename", "remove"}
 
 
 async def test_all_is_there_after_a_restart(daemons, tmp_path):
