@@ -83,7 +83,7 @@ def show(facts: dict, settings: Settings, out) -> None:
         screen.print("Try it:", highlight=False)
         for line in _hints(facts):
             screen.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
-    screen.print(f"Stop it: Ctrl-C, or {_command('fancymail')} down --state {facts['state']}", highlight=False, soft_wrap=True)
+    screen.print(f"Stop it: Ctrl-C, or {_command('fancymail')} down{_state_option(facts)}", highlight=False, soft_wrap=True)
 
 
 def _places(settings: Settings, names: list[str]) -> list[tuple[str, str]]:
@@ -101,8 +101,13 @@ def _hints(facts: dict) -> list[str]:
     if "pop3s" in listening:
         secret = facts["accounts"][other]
         lines.append(f"curl --cacert {facts['ca']} -u {other}:{secret} pop3s://localhost:{listening['pop3s']}/1")
-    lines.append(f"{_command('fmctl')} --state {facts['state']} shell queue")
+    lines.append(f"{_command('fmctl')}{_state_option(facts)} shell queue")
     return lines
+
+
+def _state_option(facts: dict) -> str:
+    """Nothing, where the commands would find the state folder by themselves."""
+    return "" if Path(facts["state"]) == Path.cwd() / "state" else f" --state {facts['state']}"
 
 
 def _command(name: str) -> str:

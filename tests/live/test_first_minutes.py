@@ -60,7 +60,8 @@ def test_one_message_is_followed_through_the_daemons(suite):
                            "--to", "alice@example.test", "--header", "Subject: traced"], capture_output=True, text=True, timeout=PATIENCE)
     id = done.stdout.partition("queued as ")[2].split()[0]
     events = wait_for(lambda: (found := suite.ask("trace", id)) and found[-1]["event"] == "delivered" and found, "it is delivered")
-    assert [(event["daemon"], event["event"]) for event in events] == [("smtpin", "accepted"), ("mailbox", "delivered")]
+    said = [(event["daemon"], event["event"]) for event in events]
+    assert ("smtpin", "accepted") in said and said[-1] == ("mailbox", "delivered")
     message = suite.fmctl("send", "mailbox", "retr", "alice", events[-1]["uid"]).stdout
     assert message.startswith("ok: ")
 
