@@ -16,7 +16,8 @@ def test_one_spelling(name, normal):
     assert normal_name(name) == normal
 
 
-@pytest.mark.parametrize("name", ["", "/", "a/", "/a", "a//b", ".", "a/../b", "a\0", "a\r\nb", "\x7f", "\x85", "\u2028", "\ud800", "%", "a*", "a" * 1001])
+@pytest.mark.parametrize("name", ["", "/", "a/", "/a", "a//b", ".", "a/../b", "a\0", "a\r\nb", "\x7f", "\x85", "\u2028", "\ud800", "%", "a*",
+                                  "a" * 1001])
 def test_no_name(name):
     with pytest.raises(BadName):
         normal_name(name)
@@ -37,7 +38,8 @@ def test_a_normal_name_stays_as_it_is(name):
 
 
 @given(st.binary(max_size=300) | st.lists(st.sampled_from([
-    b"Message-ID:", b"References: ", b"in-reply-to:", b"<a@b>", b"<", b">", b"\r\n", b"\n", b" ", b"\t", b"\r\n\r\n", b"\0"]), max_size=40).map(b"".join))
+    b"Message-ID:", b"References: ", b"in-reply-to:", b"<a@b>", b"<", b">", b"\r\n", b"\n", b" ", b"\t", b"\r\n\r\n", b"\0"]),
+    max_size=40).map(b"".join))
 def test_any_header_gives_few_relatives(head):
     found = relatives(head)
     assert len(found) == len(set(found)) <= MOST + 1
