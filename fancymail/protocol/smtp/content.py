@@ -45,13 +45,14 @@ def bare_newline(block: bytes) -> bool:
 class ContentRules:
     """One message's content as it comes: counts, checks, and cuts the header off."""
 
-    __slots__ = ("limits", "octets", "eight_bit", "_header", "_ready")
+    __slots__ = ("limits", "octets", "eight_bit", "_header", "_fields", "_ready")
 
     def __init__(self, limits: ContentLimits) -> None:
         self.limits = limits
         self.octets = 0
         self.eight_bit = False
-        self._header: bytes | None = b""             # the part that has come, until it is complete
+        self._header: bytearray | None = bytearray()             # the part that has come, until it is complete
+        self._fields = 0
         self._ready: list[Header | Content] = []
 
     def check_partial(self, tail: bytearray, length: int) -> None:
@@ -85,7 +86,7 @@ class ContentRules:
     def finish(self) -> None:
         """The content ended; a message may be nothing but a header."""
         if self._header is not None:
-            self._end_header(self._header)
+            self._end_header(bytes(self._header))
 
     def next_event(self) -> Header | Content | None:
         """The next part for the daemon, in order."""
@@ -96,32 +97,33 @@ class ContentRules:
         self._ready.clear()
 
     def _take_header(self, block: bytes) -> None:
-        seen = len(self._header)
-        whole = self._header + block if seen else block
-        if whole[:2] == b"\r\n":
-            end = -2                                 # no header at all
+        """Nothing is looked at twice: a header that comes line by line costs as little as one that comes at once."""
+        header = self._header
+        if block[:2] == b"\r\n" and (not header or header[-2:] == b"\r\n"):
+            self._end_header(bytes(header))
+            self._ready.append(Content(block))
+            return
+        end = block.find(b"\r\n\r\n")
+        if end >= 0:
+            self._count_header(block[:end + 2])
+            self._end_header(bytes(header) + block[:end + 2])
+            self._ready.append(Content(block[end + 2:]))
         else:
-            end = whole.find(b"\r\n\r\n", max(seen - 2, 0))
-            if end < 0:
-                self._check_header(whole)
-                self._header = whole
-                return
-        self._end_header(whole[:end + 2])
-        self._ready.append(Content(whole[end + 2:]))
+            self._count_header(block)
+            header += block
 
     def _end_header(self, header: bytes) -> None:
-        self._check_header(header)
         self._header = None
         self._ready.append(Header(header))
 
-    def _check_header(self, header: bytes) -> None:
+    def _count_header(self, lines: bytes) -> None:
         limits = self.limits
-        if len(header) > limits.header_octets:
+        if len(self._header) + len(lines) > limits.header_octets:
             raise Unacceptable(r.HEADER_TOO_BIG)
-        if len(header) > 2 * limits.header_fields:   # a field takes three octets at least
-            fields = header.count(b"\r\n") - header.count(b"\r\n ") - header.count(b"\r\n\t")
-            if fields > limits.header_fields:
-                raise Unacceptable(r.HEADER_TOO_BIG)
+        folded = lines.count(b"\r\n ") + lines.count(b"\r\n\t") + (lines[:1] in (b" ", b"\t"))
+        self._fields += lines.count(b"\r\n") - folded
+        if self._fields > limits.header_fields:
+            raise Unacceptable(r.HEADER_TOO_BIG)
 
     def _check_lines(self, block: bytes) -> None:
         """Leap from line end to line end, each leap as wide as a line may be."""

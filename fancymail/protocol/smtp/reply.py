@@ -19,7 +19,7 @@ class Reply:
         self.code = code
         self.status = status
         self.text = text
-        self.octets = self._render((text, *more))
+        self.octets = self._render((text, *more)) if more else _line(f"{code} {status} {text}" if status else f"{code} {text}")
 
     def _render(self, lines: tuple[str, ...]) -> bytes:
         prefix = f"{self.status} " if self.status else ""

@@ -7,6 +7,7 @@ by the supervisor. Restarting it loses no message that got 250, restarting the o
 from __future__ import annotations
 
 import ipaddress
+import resource
 import ssl
 
 from fancymail.protocol.smtp.content import ContentLimits
@@ -15,7 +16,7 @@ from fancymail.protocol.smtp.reply import Reply
 from fancymail.servers.connection import Connection
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.injection import Injection
-from fancymail.servers.listener import Caps, Listener, Network, inside
+from fancymail.servers.listener import RESERVED, Caps, Listener, Network, inside
 from fancymail.servers.smtpin.directory import Directory
 from fancymail.servers.smtpin.session import SmtpSession
 from fancymail.servers.smtpin.slots import Outbox, SlotPool
@@ -38,7 +39,7 @@ class SmtpInServer(Injection, Daemon):
         self.subscribe_to("auth", "accounts", self.directory.forget)
         self.certificates = self._load_certificates(self.settings)
         self._apply(self.settings)
-        self.caps = Caps(settings.connections, settings.connections_per_address)
+        self.caps = Caps(min(settings.connections, _room(settings.slots_ahead)), settings.connections_per_address)
         self.listeners: list[Listener] = []
         self._listen("smtp", settings.listen_smtp)
         self._listen("submission", settings.listen_submission)
@@ -126,3 +127,9 @@ class SmtpInServer(Injection, Daemon):
         except (OSError, ssl.SSLError, ValueError) as error:
             self.log.warning("no TLS", error=error)
             return None
+
+
+def _room(slots_ahead: int) -> int:
+    """How many sessions the process's descriptors are good for: a session has its socket, and two slots at most."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(16, (limit - RESERVED - 4 * slots_ahead) // 3)

@@ -368,6 +368,8 @@ class SmtpSession(Session):
     def _log_refused(self, what: str, refusal: Refusal, **facts) -> None:
         self.server.counters["refused" if refusal.code >= 500 else "deferred"] += 1
         sender = self.transaction.mail.address or "<>" if self.transaction else "-"
+        if self.transaction is not None and self.transaction.writers:
+            facts["id"] = self.transaction.id
         self.server.log.info(f"{what} refused", code=refusal.code, status=refusal.status, text=refusal.text, sender=sender, **facts,
                              **self._who())
 

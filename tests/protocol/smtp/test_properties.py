@@ -66,6 +66,7 @@ def test_any_session_gets_replies(session, options):
 @QUICK
 @given(SESSIONS, MODES, st.data())
 def test_cuts_change_nothing(session, options, data):
+    options = {name: value for name, value in options.items() if name not in ("size", "line")}      # of two faults either may be seen first
     if options.get("tls"):
         session = [line for line in session if b"STARTTLS" not in line.upper()]      # a cut decides whether octets come behind it
     whole = b"".join(session)
