@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from fancymail.ipc.sync import SyncClient
+
 ROOT = Path(__file__).resolve().parent.parent
 USER, DOMAIN = "alice", "example.test"
 
@@ -242,6 +244,16 @@ class FancyMail(Peer):
         self.port, self.user = self.ports["smtp"], f"{USER}@{DOMAIN}"
         self.password = self.accounts[self.user]
         self.roots = [int((state / "run/supervisor.pid").read_text().split()[0])]
+
+    def listed(self) -> int:
+        """Return how many messages the user's INBOX has."""
+        with SyncClient(self.doors["mailbox"]) as mailbox:
+            return json.loads(mailbox.call("stats")[0]).get("delivered", 0)
+
+    def waiting(self) -> int:
+        """Return how many messages wait in any queue."""
+        with SyncClient(self.doors["queue"]) as queue:
+            return sum(int(count) for row in queue.rows("queues")[1] for count in row.params[1:4])      # ready, leased, deferred
 
     def stop(self) -> None:
         subprocess.run([sys.executable, str(ROOT / "bin/fancymail"), "down", "--state", str(self.state)], capture_output=True)

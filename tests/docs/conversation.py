@@ -75,7 +75,7 @@ class Player:
         await self.socket.send_multipart([b"", b"%d" % self.tag, verb.encode(), *[encode_value(value) for value in params]])
 
     async def _expect(self, line: str) -> None:
-        verb, _, rest = line.partition(":")
+        verb = line.partition(":")[0]
         if verb == "alert":
             frames = await asyncio.wait_for(self.callback.recv_multipart(), 10)
             await self.callback.send_multipart([b"", b"ok"])
@@ -86,7 +86,7 @@ class Player:
             heard = frames[2:]
         said = [frame.decode() for frame in heard]
         assert said[0] == verb, said
-        wanted = [part.strip() for part in re.split(r" ; ", rest.strip())] if rest.strip() else []
+        wanted = parse_line(line)[1]
         if wanted[-1:] == ["*"]:
             wanted = wanted[:-1]
             assert len(said) - 1 >= len(wanted), said

@@ -1,0 +1,22 @@
+"""The ZeroMQ binding of Node.js, from npm, installed once per machine into the pytest cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def node_with_zeromq(pytestconfig):
+    """Return an environment in which node finds `zeromq`; skips where node or npm's registry is missing."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("node and npm are not installed")
+    folder = pytestconfig.cache.mkdir("node-zeromq")
+    if not (folder / "node_modules/zeromq").is_dir():
+        done = subprocess.run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "zeromq@6"], capture_output=True, text=True, timeout=300)
+        if done.returncode:
+            pytest.skip(f"npm cannot install zeromq: {done.stderr[-300:]}")
+    return os.environ | {"NODE_PATH": str(folder / "node_modules")}
