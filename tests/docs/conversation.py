@@ -1,8 +1,9 @@
 """Plays the conversations of docs/ipc.md against real daemons.
 
-A block begins with three backticks, `ipc` and the daemon's name. `C:` lines are said; lines of two capital letters are answers that must come; `*` in an answer stands for anything. File names
-below /var/lib/fancymail are those of the test's state folder, and a slot id stands for whichever the queue gave where it first appears. `#` lines are deeds,
-named in DEEDS. What is not said on the page must not happen: a block ends with no message left over.
+A block begins with three backticks, `ipc` and the daemon's name. `C:` lines are said; lines of two capital letters are answers that must
+come; `*` in an answer stands for anything. File names below /var/lib/fancymail are those of the test's state folder, and a slot id
+stands for whichever the queue gave where it first appears. `#` lines are deeds (see `_do`). What is not said on the page must not
+happen: a block ends with no message left over.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Player:
         self.state, self.door = state, door          # door(name) -> endpoint of the operator's door
         self.names: dict[str, str] = {}              # slot ids of the page -> ids that the queue gave
         self.context = zmq.asyncio.Context()
+        self.context.linger = 0                      # a page that fails must not wait for a peer that is gone
         self.path = ""
         self.received = b""
 
