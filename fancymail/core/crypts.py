@@ -45,7 +45,7 @@ class Bcrypt(handlers.MinimalHandler):
 
     @classmethod
     def hash(cls, secret, **settings):
-        raise NotImplementedError("bcrypt hashes are read, never made")
+        raise TypeError("bcrypt hashes are read, never made")
 
     genhash = genconfig = hash
 
@@ -74,7 +74,7 @@ class Yescrypt(handlers.MinimalHandler):
 
     @classmethod
     def hash(cls, secret, **settings):
-        raise NotImplementedError("yescrypt hashes are read, never made")
+        raise TypeError("yescrypt hashes are read, never made")
 
     genhash = genconfig = hash
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -37,14 +38,14 @@ _buffer = bytearray(READ)        # the one read buffer of the process: whoever k
 _view = memoryview(_buffer)
 
 
-class Session:
+class Session(ABC):
     """What a daemon does with the events of one connection. Subclasses set `engine` and answer in `handle`."""
 
     engine: Engine
 
+    @abstractmethod
     def handle(self, event) -> Awaitable | None:
         """Decide about one event through the engine's methods; return an awaitable when the answer comes later."""
-        raise NotImplementedError
 
     def closed(self) -> None:
         """The connection is gone: release what is held. Called exactly once; a pending awaitable still runs to its end."""
