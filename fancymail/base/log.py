@@ -61,26 +61,26 @@ class Log:
         self._to_console = (self._always_console or settings.console == "always"
                             or settings.console == "auto" and sys.stderr is not None and sys.stderr.isatty())
 
-    def debug(self, event: str, **facts: object) -> None:
+    def debug(self, event: str, /, **facts: object) -> None:
         """Write what only someone who looks for a fault wants to know."""
         if self._threshold <= 10:
             self._add("debug", event, facts)
 
-    def info(self, event: str, **facts: object) -> None:
+    def info(self, event: str, /, **facts: object) -> None:
         """Write what happened, in the ordinary course of things."""
         if self._threshold <= 20:
             self._add("info", event, facts)
 
-    def warning(self, event: str, **facts: object) -> None:
+    def warning(self, event: str, /, **facts: object) -> None:
         """Write what an operator should look at some day."""
         if self._threshold <= 30:
             self._add("warning", event, facts)
 
-    def error(self, event: str, **facts: object) -> None:
+    def error(self, event: str, /, **facts: object) -> None:
         """Write what an operator should look at now."""
         self._add("error", event, facts)
 
-    def exception(self, event: str, error: BaseException | None = None, **facts: object) -> None:
+    def exception(self, event: str, error: BaseException | None = None, /, **facts: object) -> None:
         """Write an error with the end of its traceback; `error` defaults to the one being handled."""
         error = error if error is not None else sys.exception()
         if error is not None:
@@ -93,7 +93,8 @@ class Log:
         self._scheduled = None
         if not self._waiting:
             return
-        lines, self._waiting = self._waiting, []
+        lines = self._waiting[:]
+        del self._waiting[:len(lines)]      # a pool's thread may have added one meanwhile
         if self.lost:
             lines.append(self._render(self.name, "warning", "log lines lost", {"count": self.lost}))
         data = "".join(lines).encode("utf-8", "backslashreplace")
@@ -219,7 +220,7 @@ def _text_line(daemon: str, level: str, event: str, facts: dict) -> str:
 def _json_line(daemon: str, level: str, event: str, facts: dict) -> str:
     record: dict[str, object] = {"time": _now(), "daemon": daemon, "level": level, "event": event[:200]}
     for limit in VALUE_LIMITS:
-        shown = {name: _json_value(_hide(name, value), limit) for name, value in facts.items()}
+        shown = {name if name not in record else f"{name}_": _json_value(_hide(name, value), limit) for name, value in facts.items()}
         line = _ascii_json(record | shown)
         if len(line) < LINE_LIMIT:
             return line + "\n"

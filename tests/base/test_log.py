@@ -61,6 +61,13 @@ def test_json_on_request(settings, path):
     assert record["text"] == HOSTILE
 
 
+def test_facts_may_have_any_name(settings, path):
+    log = Log("queue", msgspec.structs.replace(settings, format="json"), path)
+    log.info("odd", event="a", daemon="b", error="c")
+    record = json.loads(path.read_text())
+    assert (record["event"], record["event_"], record["daemon"], record["daemon_"], record["error"]) == ("odd", "a", "queue", "b", "c")
+
+
 def test_secrets_never_show(settings, path):
     secret = Secret("hunter2")
     log = Log("auth", settings, path)
