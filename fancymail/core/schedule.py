@@ -57,6 +57,10 @@ class Window:
         self._threshold = float(most)
 
     @property
+    def free(self) -> int:
+        return max(int(self.limit) - self.used, 0)
+
+    @property
     def open(self) -> bool:
         return self.used < int(self.limit)
 

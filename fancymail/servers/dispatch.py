@@ -103,7 +103,7 @@ class Dispatch:
 
     async def deliver(self, id: str, envelope: Envelope, message: Outgoing, pending: Sequence[int], attempt: Attempt, path: str = "") -> None:
         """Go to all destinations, a few at a time, and fill `attempt`. With `path`, deliveries are made durable as they happen."""
-        parcel = Parcel(id, message.transaction(envelope), message.content)
+        parcel = Parcel(envelope.id or id, message.transaction(envelope), message.content)
         crowd = asyncio.Semaphore(self.settings.destinations)
 
         async def settle(decided: Sequence[Decided]) -> None:
@@ -148,20 +148,20 @@ class Dispatch:
         failed, waiting = attempt.in_state("failed"), attempt.in_state("deferred")
         if failed and not envelope.sender:
             self.counters["double_bounces"] += 1
-            self.log.warning("double bounce", id=task.id, reason=unsent(failed))
+            self.log.warning("double bounce", id=envelope.id or task.id, reason=unsent(failed))
         crash_point("smtpout.told")
         if failed or waiting:
             await self._result(task.path, failed + waiting)
         for state in ("delivered", "failed", "deferred"):
             self.counters[f"recipients_{state}"] += len(attempt.in_state(state))
         if waiting:
-            await self._wait(task, attempt, age, waiting[0])
+            await self._wait(task, envelope, attempt, age, waiting[0])
 
-    async def _wait(self, task: Task, attempt: Attempt, age: float, reason: RecipientResult) -> None:
+    async def _wait(self, task: Task, envelope: Envelope, attempt: Attempt, age: float, reason: RecipientResult) -> None:
         chance = self.chance()
         seconds = self.schedule.busy(chance) if attempt.only_busy else self.schedule.wait(task.attempts, age, chance)
         await self.defer(task.path, seconds, reason.text)
-        self.log.info("put off", id=task.id, seconds=round(seconds), status=reason.status, reason=reason.text)
+        self.log.info("put off", id=envelope.id or task.id, seconds=round(seconds), status=reason.status, reason=reason.text)
 
     async def _result(self, path: str, results: Iterable[RecipientResult]) -> None:
         """Make results durable. What a remote host has taken must be written down: ask until the queue is there again."""

@@ -81,19 +81,25 @@ class Pool:
 
     async def borrow(self, target: Target, route: Route) -> Link:
         """Get a link with a session that is up. Raises Busy or LinkFailed."""
-        gate = self._gate(target)
-        await self._enter(gate, target)
-        try:
-            key = (target.host, route.tls, route.user)
-            link = self._rested(gate, key) or await self._open(target, route)
-        except BaseException as error:
-            if isinstance(error, LinkFailed):
-                self._note_failure(gate, target, error)
-            self._leave(gate)
-            raise
-        self.dead.answered(target.address, target.port)
-        self.lent[link] = (gate, key, target)
-        return link
+        gate, patience = self._gate(target), self.loop.time() + self.settings.waiting_time
+        while True:
+            await self._enter(gate, target, patience)
+            try:
+                key = (target.host, route.tls, route.user)
+                link = self._rested(gate, key) or await self._open(target, route)
+            except BaseException as error:
+                again = isinstance(error, LinkFailed) and self._crowded(gate, key, error) and self.loop.time() < patience
+                if isinstance(error, LinkFailed):
+                    gate.window.failed()
+                    if not again:
+                        self._note_failure(gate, target, error)
+                self._leave(gate)
+                if not again:
+                    raise
+                continue
+            self.dead.answered(target.address, target.port)
+            self.lent[link] = (gate, key, target)
+            return link
 
     def give_back(self, link: Link, good: bool) -> None:
         """Return a link; `good`: the host took what it was given, or said no in an orderly way."""
@@ -145,9 +151,8 @@ class Pool:
             gate = self.gates[target.address, target.port] = Gate(Window(self.settings.connections_per_host), self.loop.time())
         return gate
 
-    async def _enter(self, gate: Gate, target: Target) -> None:
-        """Wait for room at the address, then for room at all."""
-        patience = self.loop.time() + self.settings.waiting_time
+    async def _enter(self, gate: Gate, target: Target, patience: float) -> None:
+        """Wait for room at the address, and for room at all."""
         while True:
             reason = self.dead.reason(target.address, target.port, self.loop.time())
             if reason:
@@ -156,7 +161,12 @@ class Pool:
                 gate.window.used += 1
                 self.room -= 1
                 return
-            await self._stand(self.hall if gate.window.open else gate.line, patience)
+            if gate.window.open:
+                await self._stand(self.hall, patience)
+                if not gate.window.open:                 # somebody was faster at the gate: the room is for the next in the hall
+                    _wake(self.hall)
+            else:
+                await self._stand(gate.line, patience)
 
     async def _stand(self, line: deque[asyncio.Future], patience: float) -> None:
         turn = self.loop.create_future()
@@ -177,7 +187,7 @@ class Pool:
     def _leave(self, gate: Gate) -> None:
         gate.window.used -= 1
         self.room += 1
-        _wake(gate.line)
+        _wake(gate.line, gate.window.free)               # several, when the window has grown
         _wake(self.hall)
 
     # links
@@ -221,8 +231,16 @@ class Pool:
         security = Security(self.contexts[tls], target.host.strip("[]").removeprefix("IPv6:"))
         return await open_link(target.address, target.port, profile, self.timeouts, security, self.settings.connect_timeout)
 
+    def _crowded(self, gate: Gate, key: Key, failure: LinkFailed) -> bool:
+        """Whether the host says no only because it has links of ours already: then wait for one of those."""
+        if failure.kind not in ("refused", "lost", "connect"):
+            return False
+        others = [entry[1] for entry in gate.idle if entry[0] != key]
+        for link in others:            # at rest, and of no use for us: they take the room away
+            self._tired(gate, link)
+        return gate.window.used > 1 or bool(gate.idle or others)
+
     def _note_failure(self, gate: Gate, target: Target, failure: LinkFailed) -> None:
-        gate.window.failed()
         if failure.kind in DEADLY:
             self.dead.failed(target.address, target.port, self.loop.time(), str(failure))
             for turn in gate.line:     # they would only find the same
@@ -230,9 +248,11 @@ class Pool:
                     turn.set_result(None)
 
 
-def _wake(line: deque[asyncio.Future]) -> None:
-    """Give the first who still waits the turn."""
+def _wake(line: deque[asyncio.Future], count: int = 1) -> None:
+    """Give the first who still wait the turn."""
     for turn in line:
+        if count <= 0:
+            return
         if not turn.done():
             turn.set_result(None)
-            return
+            count -= 1

@@ -29,9 +29,10 @@ class FakeMx:
     """Answers each command by the longest prefix in `replies`, else kindly. A value may be a list: one for each time."""
 
     def __init__(self, replies: dict | None = None, extensions: tuple[str, ...] = EXTENSIONS, greeting: str = "220 mx.test ESMTP",
-                 tls: ssl.SSLContext | None = None, implicit: bool = False, host: str = "127.0.0.1") -> None:
+                 tls: ssl.SSLContext | None = None, implicit: bool = False, host: str = "127.0.0.1", room: int = 1000,
+                 full: str = "421 4.7.0 too many connections from you\r\n") -> None:
         self.replies, self.extensions, self.greeting = dict(replies or {}), extensions, greeting
-        self.tls, self.implicit, self.host = tls, implicit, host
+        self.tls, self.implicit, self.host, self.room, self.full = tls, implicit, host, room, full
         self.messages: list[Taken] = []
         self.commands: list[str] = []
         self.connections = 0
@@ -93,6 +94,8 @@ class _Talk:
         self.message: Taken | None = None
 
     async def run(self) -> None:
+        if self.mx.open > self.mx.room:
+            return await self.say(self.mx.full + CLOSE)
         await self.say(self.mx.greeting)
         while line := await self.reader.readline():
             command = line.decode("utf-8", "replace").rstrip("\r\n")

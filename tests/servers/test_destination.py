@@ -314,6 +314,20 @@ async def test_connections_begin_with_two_and_grow_with_success() -> None:
         assert 2 <= mx.most <= 4 and mx.connections <= 5
 
 
+async def test_the_window_grows_while_many_wait() -> None:
+    async with FakeMx() as mx, sending(mx, connections_per_host=8) as sender:
+        await asyncio.gather(*(sender.send() for _ in range(100)))
+        assert mx.most == 8
+
+
+@pytest.mark.parametrize("full", ["421 4.7.0 too many connections from you\r\n", "554 5.7.1 go away\r\n", ""])
+@pytest.mark.parametrize("room", [1, 3])
+async def test_a_host_that_wants_few_connections_gets_few_and_nothing_is_put_off(room: int, full: str) -> None:
+    async with FakeMx(room=room, full=full) as mx, sending(mx) as sender:
+        outcomes = await asyncio.gather(*(sender.send() for _ in range(60)))
+        assert all(outcome == {"b@x.test": "delivered 2.6.0"} for outcome in outcomes) and len(mx.messages) == 60
+
+
 async def test_all_connections_together_are_bounded() -> None:
     async with FakeMx() as one, FakeMx() as two, sending(one, connections=2, idle=0) as sender:
         hops = sender.destinations.hops

@@ -1,0 +1,85 @@
+"""fm-smtpout is killed at each step of settling a message: nothing is lost, and at most the one step under way happens twice (R9, R11)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers.fakemx import FakeMx
+from tests.servers.test_smtpout import House, zone
+
+ROOT = Path(__file__).parents[2]
+CHILD = "import sys; from fancymail.servers.launch import launch; launch('smtpout', sys.argv[1:])"
+
+
+class Idle:
+    """Stands where a daemon in this process would: what is under way in the other one cannot be seen."""
+
+    active: dict = {}
+
+
+@asynccontextmanager
+async def child(state: Path, crash: str = ""):
+    """fm-smtpout as a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, "--state", str(state), "--quiet", cwd=ROOT, env={**os.environ, "FM_CRASH_AT": crash})
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def write_settings(house: House, state: Path) -> None:
+    options = "\n".join(f"{name} = {_toml(value)}" for name, value in house.options.items())
+    (state / "fancymail.toml").write_text(f'[server]\nhostname = "us.test"\n[ipc]\npoll-interval = 0.2\n[smtpout]\n{options}\n')
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value).replace("'", '"')
+
+
+def leases_end(house: House) -> None:
+    """Let ten minutes pass for the queue."""
+    manager = house.queue_daemon.manager
+    clock = manager.monotonic
+    manager.monotonic = lambda: clock() + 601
+    manager.tick()
+    manager.monotonic = clock
+
+
+@pytest.mark.parametrize("point, times", [("smtpout.delivered", 2), ("smtpout.recorded", 1)])
+async def test_delivered_once_more_at_most(tmp_path, point: str, times: int) -> None:
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port, recipients=1) as house:
+        house.daemon = Idle
+        write_settings(house, tmp_path)
+        path = await house.push("1@x.test", "2@x.test", "3@x.test")
+        async with child(tmp_path, f"{point}:2") as process:        # dies at the second of three transactions
+            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+        leases_end(house)
+        async with child(tmp_path):
+            await house.settled(path)
+        got = sorted(message.recipients[0] for message in mx.messages)
+        assert got == ["RCPT TO:<1@x.test>", *["RCPT TO:<2@x.test>"] * times, "RCPT TO:<3@x.test>"]
+
+
+async def test_a_failure_is_told_at_least_once(tmp_path) -> None:
+    async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        house.daemon = Idle
+        write_settings(house, tmp_path)
+        path = await house.push("1@x.test")
+        async with child(tmp_path, "smtpout.told:1") as process:
+            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+        await house.notice()
+        leases_end(house)
+        async with child(tmp_path):
+            await house.settled(path)
+        await house.notice()           # the crash came between telling and writing down: it is told twice, never not at all
+        assert await house.nothing_in()
