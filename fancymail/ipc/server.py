@@ -18,7 +18,7 @@ from fancymail.ipc.message import DELIMITER, ERROR, MAX_FRAMES, OK, RAW, IpcErro
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import prepare
 from fancymail.ipc.verb import OPERATOR, Caller, Verb, verbs_of
-from fancymail.ipc.wire import Wire
+from fancymail.ipc.wire import Wire, receive_first, receive_rest
 
 LONGEST_TAG = 255         # octets; tags are remembered
 UNIQUE_TAG = 16           # octets from which a tag counts as unique, so that its answer may be remembered
@@ -47,13 +47,9 @@ class Door:
 
     def _receive(self) -> list:
         """Receive [caller, delimiter, tag, verb, params...]; a peer's first message tells the role that its handshake proved."""
-        recv, getsockopt = self.socket.recv, self.socket.getsockopt
-        identity = recv(zmq.NOBLOCK)
+        identity = receive_first(self.socket)
         caller = self.peers.get(identity)
-        frames = self._meet(identity) if caller is None else [caller, recv()]
-        while getsockopt(zmq.RCVMORE):
-            frames.append(recv())
-        return frames
+        return [*(self._meet(identity) if caller is None else [caller]), *receive_rest(self.socket)]
 
     def _meet(self, identity: bytes) -> list:
         frame = self.socket.recv(copy=False)

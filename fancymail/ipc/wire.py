@@ -11,10 +11,28 @@ import asyncio
 from collections.abc import Callable
 
 import zmq
+from zmq.backend import Socket as Core
+
+# pyzmq's convenience layer (enums for flags, a Python function around each frame) costs as much again as the call below it.
+_send, _receive, _get = Core.send, Core.recv, Core.get
+_NOW, _MORE, _RECEIVED_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
 
 TURN = 256                  # messages received before other work gets its turn
 TURN_OCTETS = 1024 * 1024   # octets received before other work gets its turn
 SAFETY_POLL = 1.0           # seconds
+
+
+def receive_first(socket: zmq.Socket) -> bytes:
+    """Return the first frame of the next message; raises zmq.Again when there is none."""
+    return _receive(socket, _NOW)
+
+
+def receive_rest(socket: zmq.Socket) -> list[bytes]:
+    """Return the frames that follow in the message whose first frame was received; they are there already."""
+    frames = []
+    while _get(socket, _RECEIVED_MORE):
+        frames.append(_receive(socket, _NOW))
+    return frames
 
 
 class Wire:
@@ -35,12 +53,14 @@ class Wire:
         self.look_again()
 
     def _receive(self) -> list[bytes]:
-        return self.socket.recv_multipart(zmq.NOBLOCK)
+        return [_receive(self.socket, _NOW), *receive_rest(self.socket)]
 
     def send(self, frames: list[bytes]) -> bool | None:
         """Send one message: True when it is on its way, False when the peer's pipe is full, None when the peer is gone (ROUTER)."""
         try:
-            self.socket.send_multipart(frames, zmq.NOBLOCK)
+            for frame in frames[:-1]:
+                _send(self.socket, frame, _MORE)
+            _send(self.socket, frames[-1], _NOW)
         except zmq.Again:
             self.wants_write = True
             return False
