@@ -1,0 +1,287 @@
+"""Untagged responses and response codes as octets, each response with its CRLF, each code without its brackets.
+
+Called by servers/imap and by the engine; core renders FETCH by itself on the same strings (mail/imap/strings.py). Names and texts
+are made safe here: whatever a mailbox or a keyword is called, it stays inside of its place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+
+from fancymail.mail.imap.strings import astring, mailbox_name, nstring, quoted, string
+from fancymail.mail.uidset import Ranges
+from fancymail.mail.uidset import text as set_text
+
+_UNSAYABLE = re.compile(rb"[^\x20-\x7e]")
+_FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
+
+
+# -- status responses ------------------------------------------------------------------------------------------------
+
+def line(tag: bytes, word: bytes, text: bytes | str, code: bytes = b"") -> bytes:
+    """One status response: `tag OK [code] text`; what cannot stand in a text becomes "?"."""
+    octets = text.encode("ascii", "replace") if isinstance(text, str) else text
+    octets = _UNSAYABLE.sub(b"?", octets[:1000]) or b"done"
+    return b"%b %b [%b] %b\r\n" % (tag, word, code, octets) if code else b"%b %b %b\r\n" % (tag, word, octets)
+
+
+def ok(text: bytes | str, code: bytes = b"") -> bytes:
+    """`* OK`: a notice."""
+    return line(b"*", b"OK", text, code)
+
+
+def no(text: bytes | str, code: bytes = b"") -> bytes:
+    """`* NO`: a warning."""
+    return line(b"*", b"NO", text, code)
+
+
+def bad(text: bytes | str, code: bytes = b"") -> bytes:
+    """`* BAD`: an error that belongs to no command."""
+    return line(b"*", b"BAD", text, code)
+
+
+def bye(text: bytes | str, code: bytes = b"") -> bytes:
+    """`* BYE`: the end."""
+    return line(b"*", b"BYE", text, code)
+
+
+# -- codes -----------------------------------------------------------------------------------------------------------
+
+def appenduid(uidvalidity: int, uids: Ranges) -> bytes:
+    """RFC 4315 3."""
+    return b"APPENDUID %d %b" % (uidvalidity, set_text(uids).encode())
+
+
+def copyuid(uidvalidity: int, source: Ranges, target: Ranges) -> bytes:
+    """RFC 4315 3: the sets in the order of the messages, of equal size."""
+    return b"COPYUID %d %b %b" % (uidvalidity, set_text(source).encode(), set_text(target).encode())
+
+
+def modified(numbers: Ranges) -> bytes:
+    """RFC 7162 3.1.3: those that STORE left alone, UIDs for UID STORE."""
+    return b"MODIFIED " + set_text(numbers).encode()
+
+
+def highestmodseq(modseq: int) -> bytes:
+    """RFC 7162 3.1.2."""
+    return b"HIGHESTMODSEQ %d" % modseq
+
+
+def mailboxid(objectid: str) -> bytes:
+    """RFC 8474 4.1."""
+    return b"MAILBOXID (%b)" % objectid.encode()
+
+
+def inprogress(tag: bytes, done: int | None = None, goal: int | None = None) -> bytes:
+    """RFC 9585 3, as an untagged OK by itself."""
+    numbers = b" ".join(b"NIL" if number is None else b"%d" % number for number in (done, goal))
+    return ok("still at it", b"INPROGRESS (%b %b)" % (quoted(tag), numbers))
+
+
+# -- the selected mailbox --------------------------------------------------------------------------------------------
+
+def flag_list(names: Iterable[str]) -> bytes:
+    """`(\\Seen work)`; a name that could break out of the list is left out."""
+    return b"(" + " ".join([name for name in names if _FLAG.fullmatch(name) or name == "\\*"]).encode() + b")"
+
+
+def flags(names: Iterable[str]) -> bytes:
+    """`* FLAGS`: those that are defined in the mailbox."""
+    return b"* FLAGS %b\r\n" % flag_list(names)
+
+
+def permanent_flags(names: Iterable[str]) -> bytes:
+    """Those that can be changed for good, with \\* where new keywords can be made."""
+    return ok("flags that are kept", b"PERMANENTFLAGS " + flag_list(names))
+
+
+def exists(count: int) -> bytes:
+    """How many messages there are."""
+    return b"* %d EXISTS\r\n" % count
+
+
+def recent(count: int) -> bytes:
+    """How many are \\Recent (RFC 3501 7.3.2)."""
+    return b"* %d RECENT\r\n" % count
+
+
+def expunge(number: int) -> bytes:
+    """The message of this sequence number is gone, and all behind it move up."""
+    return b"* %d EXPUNGE\r\n" % number
+
+
+def vanished(uids: Ranges, earlier: bool = False) -> bytes:
+    """RFC 7162 3.2.10."""
+    return b"* VANISHED %b%b\r\n" % (b"(EARLIER) " if earlier else b"", set_text(uids).encode())
+
+
+def fetch(number: int, items: bytes, uidonly: bool = False) -> bytes:
+    """`* n FETCH (...)`, or `* uid UIDFETCH (...)` of RFC 9586 3.2."""
+    return b"* %d %b (%b)\r\n" % (number, b"UIDFETCH" if uidonly else b"FETCH", items)
+
+
+# -- results ---------------------------------------------------------------------------------------------------------
+
+def search(numbers: Sequence[int], modseq: int = 0) -> bytes:
+    """`* SEARCH`, the old form; with MODSEQ where the search had that key and found something."""
+    tail = b" (MODSEQ %d)" % modseq if modseq and numbers else b""
+    return b"* SEARCH" + _listed(numbers) + tail + b"\r\n"
+
+
+def sort(numbers: Sequence[int], modseq: int = 0) -> bytes:
+    """`* SORT` (RFC 5256 4)."""
+    tail = b" (MODSEQ %d)" % modseq if modseq and numbers else b""
+    return b"* SORT" + _listed(numbers) + tail + b"\r\n"
+
+
+def _listed(numbers: Sequence[int]) -> bytes:
+    return (" " + " ".join(map(str, numbers))).encode() if numbers else b""
+
+
+def esearch(tag: bytes, uid: bool, results: Sequence[tuple[str, bytes | int]], mailbox: str = "", uidvalidity: int = 0,
+            utf8: bool = False) -> bytes:
+    """`* ESEARCH (TAG "a") UID MIN 1 ALL 1:3` (RFC 9051 7.3.4); with a mailbox RFC 7377 2.1."""
+    correlator = b"TAG " + quoted(tag)
+    if mailbox:
+        correlator += b" MAILBOX %b UIDVALIDITY %d" % (mailbox_name(mailbox, utf8), uidvalidity)
+    told = b"".join(b" %b %b" % (name.encode(), b"%d" % value if isinstance(value, int) else value) for name, value in results)
+    return b"* ESEARCH (%b)%b%b\r\n" % (correlator, b" UID" if uid else b"", told)
+
+
+def partial(first: int, last: int, numbers: bytes) -> tuple[str, bytes]:
+    """The result of PARTIAL for `esearch` (RFC 9394 3.1); no numbers are NIL."""
+    return "PARTIAL", b"(%d:%d %b)" % (first, last, numbers or b"NIL")
+
+
+# -- mailboxes -------------------------------------------------------------------------------------------------------
+
+def list_(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/", childinfo: Sequence[str] = (),
+          old_name: str = "") -> bytes:
+    """`* LIST (\\HasChildren) "/" name`, with CHILDINFO (RFC 9051 7.3.1) and OLDNAME (RFC 9051 6.3.5)."""
+    return _listing(b"LIST", attributes, name, utf8, delimiter) + _extended(childinfo, old_name, utf8) + b"\r\n"
+
+
+def lsub(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/") -> bytes:
+    """`* LSUB`."""
+    return _listing(b"LSUB", attributes, name, utf8, delimiter) + b"\r\n"
+
+
+def _listing(word: bytes, attributes: Iterable[str], name: str, utf8: bool, delimiter: str) -> bytes:
+    said = mailbox_name(name, utf8) if name else b'""'
+    return b'* %b (%b) "%b" %b' % (word, " ".join(attributes).encode(), delimiter.encode(), said)
+
+
+def _extended(childinfo: Sequence[str], old_name: str, utf8: bool) -> bytes:
+    items = []
+    if childinfo:
+        items.append(b'"CHILDINFO" (%b)' % b" ".join(quoted(option.encode()) for option in childinfo))
+    if old_name:
+        items.append(b'"OLDNAME" (%b)' % mailbox_name(old_name, utf8))
+    return b" (" + b" ".join(items) + b")" if items else b""
+
+
+def status(name: str, items: Iterable[tuple[str, int | str | None]], utf8: bool = False) -> bytes:
+    """`* STATUS name (MESSAGES 3 MAILBOXID (x))`: numbers as they are, None as NIL, an object id in parentheses."""
+    told = " ".join(f"{item} {_status_value(value)}" for item, value in items)
+    return b"* STATUS %b (%b)\r\n" % (mailbox_name(name, utf8), told.encode())
+
+
+def _status_value(value: int | str | None) -> str:
+    if value is None:
+        return "NIL"
+    return f"({value})" if isinstance(value, str) else str(value)
+
+
+def namespace(personal: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]] = (), shared: Sequence[tuple[str, str]] = (),
+              utf8: bool = False) -> bytes:
+    """Each namespace is (prefix, delimiter) pairs (RFC 2342)."""
+    def said(spaces: Sequence[tuple[str, str]]) -> bytes:
+        if not spaces:
+            return b"NIL"
+        pairs = (b"(%b %b)" % (_prefix(prefix, utf8), quoted(delimiter.encode())) for prefix, delimiter in spaces)
+        return b"(" + b"".join(pairs) + b")"
+    return b"* NAMESPACE %b %b %b\r\n" % (said(personal), said(others), said(shared))
+
+
+@lru_cache(256)
+def _prefix(prefix: str, utf8: bool) -> bytes:
+    name = mailbox_name(prefix, utf8) if prefix else b'""'
+    return name if name[:1] in b'"{' else quoted(name)
+
+
+# -- what is set and known -------------------------------------------------------------------------------------------
+
+def capability(words: bytes) -> bytes:
+    """`* CAPABILITY`."""
+    return b"* CAPABILITY %b\r\n" % words
+
+
+def enabled(names: Iterable[str]) -> bytes:
+    """`* ENABLED` (RFC 5161 3.2)."""
+    return " ".join(["* ENABLED", *names]).encode() + b"\r\n"
+
+
+def id_(fields: Mapping[str, str | None] | None) -> bytes:
+    """`* ID` (RFC 2971 3.2)."""
+    if not fields:
+        return b"* ID NIL\r\n"
+    words = (string(key.encode()) + b" " + nstring(None if value is None else value.encode()) for key, value in fields.items())
+    return b"* ID (%b)\r\n" % b" ".join(words)
+
+
+def quota(root: str, resources: Iterable[tuple[str, int, int]]) -> bytes:
+    """`* QUOTA root (STORAGE used limit)`: STORAGE in units of 1024 octets (RFC 9208 4.2.1)."""
+    told = " ".join(f"{name} {used} {limit}" for name, used, limit in resources)
+    return b"* QUOTA %b (%b)\r\n" % (_root(root), told.encode())
+
+
+def quotaroot(mailbox: str, roots: Iterable[str], utf8: bool = False) -> bytes:
+    """`* QUOTAROOT mailbox root...`."""
+    return b" ".join([b"* QUOTAROOT", mailbox_name(mailbox, utf8), *map(_root, roots)]) + b"\r\n"
+
+
+def _root(root: str) -> bytes:
+    return astring(root.encode()) if root else b'""'
+
+
+def metadata(mailbox: str, entries: Sequence[tuple[str, bytes | None]], utf8: bool = False) -> bytes:
+    """`* METADATA mailbox (entry value)` (RFC 5464 4.4.1); a value with NUL goes as a literal8."""
+    said = b" ".join(astring(entry.encode()) + b" " + _value(value) for entry, value in entries)
+    return b"* METADATA %b (%b)\r\n" % (mailbox_name(mailbox, utf8) if mailbox else b'""', said)
+
+
+def metadata_changed(mailbox: str, entries: Sequence[str], utf8: bool = False) -> bytes:
+    """`* METADATA mailbox entry...`: without values (RFC 5464 4.4.2)."""
+    said = b" ".join(astring(entry.encode()) for entry in entries)
+    return b"* METADATA %b %b\r\n" % (mailbox_name(mailbox, utf8) if mailbox else b'""', said)
+
+
+def _value(value: bytes | None) -> bytes:
+    if value is not None and b"\0" in value:
+        return b"~{%d}\r\n%b" % (len(value), value)
+    return nstring(value)
+
+
+def acl(mailbox: str, rights: Iterable[tuple[str, str]], utf8: bool = False) -> bytes:
+    """`* ACL mailbox identifier rights...` (RFC 4314 3.6)."""
+    words = [b"* ACL", mailbox_name(mailbox, utf8)]
+    for identifier, letters in rights:
+        words += (astring(identifier.encode(), utf8), _rights(letters))
+    return b" ".join(words) + b"\r\n"
+
+
+def listrights(mailbox: str, identifier: str, required: str, optional: Iterable[str], utf8: bool = False) -> bytes:
+    """`* LISTRIGHTS` (RFC 4314 3.7)."""
+    words = [mailbox_name(mailbox, utf8), astring(identifier.encode(), utf8), _rights(required), *map(_rights, optional)]
+    return b"* LISTRIGHTS " + b" ".join(words) + b"\r\n"
+
+
+def myrights(mailbox: str, rights: str, utf8: bool = False) -> bytes:
+    """`* MYRIGHTS` (RFC 4314 3.8)."""
+    return b"* MYRIGHTS %b %b\r\n" % (mailbox_name(mailbox, utf8), _rights(rights))
+
+
+def _rights(letters: str) -> bytes:
+    return letters.encode() if letters else b'""'
