@@ -88,7 +88,7 @@ class House:
         return await self.show(path)
 
     async def notice(self, queue: str = "incoming") -> tuple[Envelope, bytes]:
-        """The next message in a queue: its envelope and content."""
+        """Take the next message out of a queue: its envelope and content."""
         words: list[bytes] = []
 
         async def there() -> bool:
@@ -96,7 +96,9 @@ class House:
             return bool(words)
         await self.until(there)
         with read_slot(words[0].decode()) as slot:
-            return slot.envelope, slot.read()
+            found = slot.envelope, slot.read()
+        await self.queue.call("done", queue, words[0])
+        return found
 
     async def nothing_in(self, queue: str = "incoming") -> bool:
         return await self.queue.call("take", queue, 1) == []
