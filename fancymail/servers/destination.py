@@ -48,6 +48,7 @@ class Decided:
     busy: bool = False
 
 
+UNREACHED = Decided(0, Outcome("deferred", "4.4.1", "no host was reached"))
 Settle = Callable[[Sequence[Decided]], Awaitable[None]]
 Note = Callable[..., None]
 
@@ -92,7 +93,7 @@ class Errand:
         self.owner, self.pool, self.route, self.parcel, self.settle = owner, owner.pool, route, parcel, settle
         self.waiting: list[int] = []
         self.began = asyncio.get_running_loop().time()
-        self.last: Decided | None = None         # why the hosts so far decided nothing
+        self.last = UNREACHED                    # why the hosts so far decided nothing
 
     async def run(self, targets: Sequence[Target], indexes: list[int]) -> None:
         """Ask the hosts in turn until nobody waits, or time is up."""
@@ -164,7 +165,7 @@ class Errand:
 
     def _pass_on(self, decided: Decided) -> None:
         """The next host may know more. In the end the most hopeful word counts: one host that never takes mail is not all."""
-        if self.last is None or self.last.outcome.state == "failed" or self.last.busy:
+        if self.last is UNREACHED or self.last.outcome.state == "failed" or self.last.busy:
             self.last = decided
 
     def _note(self, target: Target, outcome: Outcome, **facts: object) -> None:
