@@ -21,7 +21,7 @@ from fancymail.cli.terminal import console, json_line, table
 from fancymail.ipc.message import IpcError, Reply, format_message
 from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Verb, verbs_of
-from fancymail.servers.launch import DAEMONS, daemon_class
+from fancymail.servers.launch import DAEMONS, daemon_class, daemon_of
 
 
 RAW_ANSWERS = {"retr": 1, "maildrop": 12}      # verbs whose answer ends with raw octets: how many for each that its ok counts
@@ -150,4 +150,15 @@ def print_error(error: IpcError, as_json: bool) -> None:
 
 
 pass_tool = click.make_pass_decorator(Tool)
-DAEMON = click.Choice(DAEMONS)
+
+
+class DaemonName(click.Choice):
+    """A daemon, or one of several processes of it: imap-2."""
+
+    def convert(self, value, param, ctx):
+        """Return the name as it was given."""
+        super().convert(daemon_of(value), param, ctx)
+        return value
+
+
+DAEMON = DaemonName(DAEMONS)

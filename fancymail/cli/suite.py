@@ -24,7 +24,7 @@ from fancymail.cli.terminal import console, duration, json_line, octets, table
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.sync import SyncClient
 from fancymail.servers.child import drop_root, give_state, identity, set_name
-from fancymail.servers.launch import DAEMONS
+from fancymail.servers.launch import DAEMONS, instances
 from fancymail.servers.supervisor import STAGES, Supervisor, listeners_of
 
 STATE = click.option("--state", type=click.Path(path_type=Path, file_okay=False), default="state", envvar="FANCYMAIL_STATE",
@@ -87,12 +87,12 @@ def _take_lock(paths: Paths) -> int:
 
 
 def _chosen(only: str | None, settings) -> list[str]:
-    """Return the daemons to start, in the order of starting."""
+    """Return the processes to start, in the order of starting."""
     names = [name.strip() for name in only.split(",") if name.strip()] if only else list(settings.server.daemons)
     unknown = [name for name in names if name not in DAEMONS]
     if unknown or not names:
         raise click.UsageError(f"there is no daemon {', '.join(unknown)!r}; there are {', '.join(DAEMONS)}")
-    return [name for name in DAEMONS if name in names]
+    return instances(settings, [name for name in DAEMONS if name in names])
 
 
 def _check_listeners(settings, names: list[str]) -> None:

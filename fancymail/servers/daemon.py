@@ -10,6 +10,7 @@ import asyncio
 import fcntl
 import gc
 import os
+import re
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -44,11 +45,13 @@ class Daemon:
 
     name = ""
 
-    def __init__(self, settings, paths: Paths, *, config: Path | None = None, sockets: dict | None = None, console: bool = False) -> None:
+    def __init__(self, settings, paths: Paths, *, config: Path | None = None, sockets: dict | None = None, console: bool = False,
+                 instance: str = "") -> None:
         self.settings, self.paths, self.config = settings, paths, config
+        self.instance = instance or self.name   # several processes of one daemon: each has its own doors, all have one key
         self.sockets = sockets or {}            # listening sockets by name, bound by the supervisor or the service manager
-        self.log = Log(self.name, settings.log, paths.log, console)
-        self.metrics = Metrics(self.name)
+        self.log = Log(self.instance, settings.log, paths.log, console)
+        self.metrics = Metrics(self.instance)
         self.counters = self.metrics.counters
         self.keys = KeyRing(paths.keys)
         self.peers: dict[str, Client] = {}
@@ -74,7 +77,7 @@ class Daemon:
     @verb(callers="*")
     def ping(self) -> str:
         """Answer at once, with the daemon's name."""
-        return self.name
+        return self.instance
 
     @verb(callers="*")
     async def help(self, verb: Name = "") -> AsyncIterator[Reply]:
@@ -93,7 +96,7 @@ class Daemon:
         """Give all counters and gauges as JSON."""
         own = {f"ipc_{name}": count for name, count in self.server.counters.items()}
         asked = {f"verb_{name}": count for name, count in self.server.asked.items()}
-        return {"daemon": self.name, "version": __version__, "pid": os.getpid(), "draining": self.draining, "ready": self.ready,
+        return {"daemon": self.instance, "version": __version__, "pid": os.getpid(), "draining": self.draining, "ready": self.ready,
                 **self.metrics.values(), **own, **asked}
 
     @verb(name="metrics", callers="supervisor")
@@ -174,7 +177,7 @@ class Daemon:
         self._renew(name, topic)
 
     def _renew(self, name: str, topic: str) -> None:
-        future = self.ask(name, "subscribe", topic, self.paths.endpoints(self.name)[1], timeout=RENEWAL)
+        future = self.ask(name, "subscribe", topic, self.paths.endpoints(self.instance)[1], timeout=RENEWAL)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     def _subscribe_again(self, name: str) -> None:
@@ -244,14 +247,14 @@ class Daemon:
 
     def _open(self) -> None:
         self.paths.create()
-        self._held = _lock(self.paths.lock(self.name), self.name)      # before bind: a second bind would silently steal the socket
+        self._held = _lock(self.paths.lock(self.instance), self.instance)      # before bind: a second bind would silently steal the socket
         self.keys.create()
         self.context = zmq.Context()
         self.gatekeeper = Gatekeeper(self.context, self.keys, self.settings.ipc.operators)
         self.gatekeeper.reload(self._guests(self.settings))
         self.callbacks = Callbacks(self.context, self.keys, self.name, self._key_behind)
         self.server = Server(self, grants=self.settings.ipc.grants, failed=self._failed)
-        operators, daemons = self.paths.endpoints(self.name)
+        operators, daemons = self.paths.endpoints(self.instance)
         for endpoints, role in (([operators], "operator"), ([daemons, *self._beyond()], None)):
             door = Door(self.context, self.server, role)
             if role is None:
@@ -264,7 +267,7 @@ class Daemon:
             self.server.doors.append(door)
 
     def _beyond(self) -> list[str]:
-        endpoint = self.settings.ipc.listen.get(self.name)
+        endpoint = self.settings.ipc.listen.get(self.instance)
         return [endpoint] if endpoint else []
 
     @staticmethod
@@ -274,7 +277,9 @@ class Daemon:
 
     def _key_behind(self, callback: str) -> bytes:
         for role in ROLES:
-            if callback == self.paths.endpoints(role)[1]:
+            before, _, behind = self.paths.endpoints(role)[1].rpartition(role)
+            number = callback.removeprefix(before + role).removesuffix(behind)
+            if callback == before + role + number + behind and re.fullmatch(r"(-[0-9]{1,3})?", number):
                 return self.keys.public(role)
         return b""
 
@@ -296,8 +301,11 @@ class Daemon:
 
 
 def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | None = None, sockets: dict | None = None,
-               console: bool = False) -> None:
-    """Run one daemon in this process until it is told to end. Raises SettingsError, AlreadyRunning."""
+               console: bool = False, instance: str = "") -> None:
+    """Run one daemon in this process until it is told to end. Raises SettingsError, AlreadyRunning.
+
+    `instance`: what it is called when there are several processes of it.
+    """
     paths = Paths(state)
     settings = load_settings(config, paths.state)
     os.umask(0o077)
@@ -308,7 +316,7 @@ def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | 
     gc.freeze()
 
     async def main() -> None:
-        await daemon_class(settings, paths, config=config, sockets=sockets, console=console).serve()
+        await daemon_class(settings, paths, config=config, sockets=sockets, console=console, instance=instance).serve()
 
     uvloop.run(main())
 

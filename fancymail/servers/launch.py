@@ -8,18 +8,32 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from fancymail.base.settings import SettingsError
+from fancymail.base.settings import Settings, SettingsError
 from fancymail.servers import sockets
 from fancymail.servers.daemon import Daemon, run_daemon
 
 DAEMONS = ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3")     # in the order in which they are started
 
 
+def daemon_of(instance: str) -> str:
+    """Return which daemon a process is one of: imap of imap-2."""
+    return re.sub(r"-[0-9]+$", "", instance)
+
+
+def instances(settings: Settings, names: Iterable[str]) -> list[str]:
+    """Return the processes of some daemons: one each, but as many as `processes` in its section says: imap, imap-2 ..."""
+    counts = [(name, getattr(getattr(settings, name, None), "processes", 1)) for name in names]
+    return [name if number == 1 else f"{name}-{number}" for name, count in counts for number in range(1, count + 1)]
+
+
 def daemon_class(name: str) -> type[Daemon]:
     """Import a daemon. Raises LookupError when there is none of this name."""
+    name = daemon_of(name)
     if name not in DAEMONS:
         raise LookupError(f"there is no daemon {name!r}; there are {', '.join(DAEMONS)}")
     module = importlib.import_module(f"fancymail.servers.{name}")

@@ -24,7 +24,7 @@ from fancymail.base.settings import Paths, Settings
 from fancymail.servers import sockets
 from fancymail.servers.child import become_child, leave
 from fancymail.servers.daemon import run_daemon
-from fancymail.servers.launch import DAEMONS, daemon_class
+from fancymail.servers.launch import daemon_class, daemon_of
 
 STAGES = (("smtpin", "pop3"), ("smtpout", "mailbox"), ("queue",), ("auth",))   # who asks others stops before whom it asks
 FIRST_DELAY, LONGEST_DELAY = 0.25, 30.0      # seconds between a death and the next start; it doubles
@@ -55,15 +55,15 @@ class Child:
 
 
 class Supervisor:
-    """Runs `names` until SIGTERM or SIGINT. `helper` is run in a child once all were started; its exit code says whether the
-    start went well: 0 calls `ready`, anything else ends the suite."""
+    """Runs `names` (processes, in the order of starting; launch.instances) until SIGTERM or SIGINT. `helper` is run in a child once all
+    were started; its exit code says whether the start went well: 0 calls `ready`, anything else ends the suite."""
 
     def __init__(self, settings: Settings, paths: Paths, names: list[str], *, config: Path | None = None, console: bool = False,
                  helper: Callable[[], int] | None = None, ready: Callable[[int], None] = lambda code: None,
                  close_in_children: Callable[[], list[int]] = list) -> None:
         self.settings, self.paths, self.config, self.console = settings, paths, config, console
         self.helper, self.ready, self.close_in_children = helper, ready, close_in_children
-        self.children = {name: Child(name, due=0.0, listeners=listeners_of(settings, name)) for name in DAEMONS if name in names}
+        self.children = {name: Child(name, due=0.0, listeners=listeners_of(settings, daemon_of(name))) for name in names}
         self.log = Log("supervisor", settings.log, paths.log, console)
         self.helper_pid = 0
         self.code = 0
@@ -78,9 +78,8 @@ class Supervisor:
         Raises OSError with the address in it; ports below 1024 need root.
         """
         self.classes = {name: daemon_class(name) for name in self.children}
-        for child in self.children.values():
-            for address in child.listeners:
-                sockets.adopt(address, sockets.bind(address, self.paths.state))
+        for address in dict.fromkeys(address for child in self.children.values() for address in child.listeners):
+            sockets.adopt(address, sockets.bind(address, self.paths.state))
 
     def run(self) -> int:
         """Start everything and look after it; return the exit code at the end."""
@@ -122,7 +121,8 @@ class Supervisor:
 
     def _run_child(self, child: Child) -> int:
         sockets.keep_only(child.listeners)
-        run_daemon(self.classes[child.name], self.paths.state, config=self.config, console=self.console)
+        run_daemon(self.classes[child.name], self.paths.state, config=self.config, console=self.console,
+                   instance=child.name)
         return 0
 
     def _start_helper(self) -> None:
@@ -250,8 +250,8 @@ class Supervisor:
         if self.helper_pid:
             os.kill(self.helper_pid, signal.SIGKILL)
         staged = {name for stage in STAGES for name in stage}
-        for stage in (tuple(set(self.children) - staged), *STAGES):
-            self._stop_stage([name for name in stage if name in self.children and self.children[name].pid])
+        for stage in ({daemon_of(name) for name in self.children} - staged, *STAGES):
+            self._stop_stage([name for name, child in self.children.items() if daemon_of(name) in stage and child.pid])
         self._reap()
         self.log.info("stopped")
 

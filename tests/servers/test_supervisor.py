@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fancymail.base.settings import parse_settings
-from fancymail.servers.launch import DAEMONS, daemon_class
+from fancymail.servers.launch import DAEMONS, daemon_class, daemon_of, instances
 from fancymail.servers.supervisor import LONGEST_DELAY, STABLE, STAGES, Child, listeners_of
 
 
@@ -28,6 +28,12 @@ def test_listeners_come_from_the_section():
                                           "listen-lmtp": ["unix:run/x.sock", "127.0.0.1:2"]}}, "x")
     assert listeners_of(settings, "smtpin") == ["127.0.0.1:1", "unix:run/x.sock", "127.0.0.1:2"]
     assert listeners_of(settings, "queue") == [] and listeners_of(settings, "nothing") == []
+
+
+def test_a_daemon_may_have_several_processes():
+    settings = parse_settings({"imap": {"processes": 3}}, "x")
+    assert instances(settings, ["queue", "imap", "pop3"]) == ["queue", "imap", "imap-2", "imap-3", "pop3"]
+    assert [daemon_of(name) for name in ("imap", "imap-2", "imap-12")] == ["imap"] * 3 and daemon_of("fm-x") == "fm-x"
 
 
 def test_every_daemon_stops_in_some_stage():

@@ -7,6 +7,7 @@ etc/fancymail.toml from the same declarations. Nothing here reads a file.
 from __future__ import annotations
 
 from .auth import Auth
+from .imap import Imap
 from .ipc import Ipc
 from .log import Log
 from .mailbox import Mailbox
@@ -32,3 +33,4 @@ class Settings(Section):
     smtpout: SmtpOut = SmtpOut()
     mailbox: Mailbox = Mailbox()
     pop3: Pop3 = Pop3()
+    imap: Imap = Imap()
