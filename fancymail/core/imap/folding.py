@@ -1,0 +1,24 @@
+"""One spelling for text that differs by case and composition only: what SEARCH and SORT compare (RFC 9051 6.4.4, RFC 5255 i;unicode-casemap).
+
+Used when a message is computed and when a search key is read, by the same function: so both sides always agree. White space is folded too, since
+a phrase that was wrapped is the same phrase. Never fails, whatever the text.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def fold(text: str) -> str:
+    """Case folded, composed, each run of white space one space."""
+    if text.isascii():
+        return " ".join(text.lower().split())
+    return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
+
+
+def fold_key(text: str) -> str:
+    """As fold, but white space at either end counts: what a client searches for may begin or end with it."""
+    folded = fold(text)
+    if not folded:
+        return " " if text else ""
+    return (" " if text[0].isspace() else "") + folded + (" " if text[-1].isspace() else "")
