@@ -72,7 +72,8 @@ myhostname = mail.example.test
 mydestination =
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
+mynetworks = {networks}
+smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
 maillog_file = {log}
 maillog_file_prefixes = {folder}
 smtpd_peername_lookup = no
@@ -134,7 +135,8 @@ class Postfix(Peer):
         more = "smtpd_data_restrictions = check_client_access static:HOLD" if self.mode == "hold" else ""
         (self.folder / "etc/main.cf").write_text(MAIN_CF.format(
             queue=self.folder / "queue", data=self.folder / "data", log=self.folder / "mail.log", folder=self.folder, mail=self.folder / "mail",
-            uid=nobody.pw_uid, gid=nobody.pw_gid, transport="smtp:" if self.mode == "relay" else "virtual",
+            uid=nobody.pw_uid, gid=nobody.pw_gid, transport=f"smtp:[127.0.0.1]:{self.relay_port}" if self.mode == "relay" else "virtual",
+            networks="127.0.0.0/8" if self.mode == "relay" else "192.0.2.1/32",
             relay=f"[127.0.0.1]:{self.relay_port}" if self.mode == "relay" else "", more=more))
         (self.folder / "etc/master.cf").write_text(MASTER_CF.format(port=self.port))
         subprocess.run(["postfix", "-c", str(self.folder / "etc"), "start"], check=True, capture_output=True)

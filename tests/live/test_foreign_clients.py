@@ -119,12 +119,10 @@ def test_getmail_leaves_mail_on_the_server(suite, tmp_path):
     with suite.smtp() as client:
         client.sendmail("x@sender.test", [BOB], b"Subject: for getmail\r\n\r\nbody\r\n")
     delivered(suite, BOB, "for getmail")
-    (tmp_path / "box").touch()
     (tmp_path / "rc").write_text(
         f"[retriever]\ntype = SimplePOP3SSLRetriever\nserver = localhost\nport = {suite.ports['pop3s']}\nusername = {BOB}\n"
-        f"password = {suite.accounts[BOB]}\nca_certs = {suite.ca}\n[destination]\ntype = Mboxrd\npath = {tmp_path / 'box'}\nuser = nobody\n"
-        f"[options]\nread_all = false\ndelete = false\n")
-    subprocess.run(["chown", "-R", "nobody", tmp_path / "box"], check=False)
+        f"password = {suite.accounts[BOB]}\nca_certs = {suite.ca}\n[destination]\ntype = MDA_external\npath = /usr/bin/tee\n"
+        f"arguments = ('-a', '{tmp_path / 'box'}')\nallow_root_commands = true\n[options]\nread_all = false\ndelete = false\n")
     before = suite.listed(BOB)
     first = run("getmail", "-g", tmp_path, "-r", tmp_path / "rc")
     assert f"{before} messages" in first
