@@ -8,12 +8,10 @@ Asks no clock and makes no ids: both come in.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from fancymail.core.reception import Refusal
 from fancymail.mail.addresses import addresses
-from fancymail.mail.dates import format_date
 from fancymail.mail.fields import field
 from fancymail.mail.headers import HeaderError, Headers, scan
 
@@ -23,7 +21,6 @@ MANY_FROMS = Refusal(550, "5.6.0", "The message has more than one From field")  
 NO_FROM = Refusal(550, "5.6.0", "The message has neither a From field nor a sender")
 LOOP = Refusal(554, "5.4.6", "Mail loop: too many Received fields")                                # RFC 5321 6.3
 
-_ODD = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _OURS = (b"\nreturn-path", b"\nauthentication-results")
 
@@ -35,30 +32,6 @@ class Submission(NamedTuple):
     date: str
     sender: str
     smtputf8: bool = False
-
-
-def received_field(helo: str, client: str, host: str, protocol: str, tls: str, id: str, recipient: str, now: float) -> bytes:
-    """Return our trace field (RFC 5321 4.4). `recipient` is "" unless there is exactly one: the others are not told of each other."""
-    where = f"[IPv6:{client}]" if ":" in client else f"[{client}]" if client else "localhost"
-    secure = f" ({tls})" if tls else ""
-    to = f"\r\n\tfor <{recipient}>" if recipient else ""
-    return (f"Received: from {_ODD.sub('?', helo)} ({where})\r\n\tby {host} with {protocol}{secure} id {id}{to};\r\n\t{_date(int(now))}\r\n"
-            .encode())
-
-
-def transmission_type(lmtp: bool, extended: bool, tls: bool, authenticated: bool, smtputf8: bool) -> str:
-    """The word behind "with" in Received (RFC 3848, RFC 6531 4.3)."""
-    base = "LMTP" if lmtp else "SMTP"
-    if smtputf8:
-        base = f"UTF8{base}"
-    elif extended and not lmtp:
-        base = "ESMTP"
-    return f"{base}{'S' if tls else ''}{'A' if authenticated else ''}"
-
-
-@lru_cache(maxsize=8)
-def _date(second: int) -> str:
-    return format_date(second)
 
 
 def transfer_heading(header: bytes, host: str, hops: int) -> bytes | Refusal:

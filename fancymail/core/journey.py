@@ -20,7 +20,7 @@ from typing import NamedTuple
 from fancymail.core.accounts import Directory
 from fancymail.core.aliases import AccountError
 from fancymail.core.delivery import Attempt, give_up, notices
-from fancymail.core.heading import received_field, transfer_heading
+from fancymail.core.heading import transfer_heading
 from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal
 from fancymail.core.maildrop import RECORD, Maildrop, Snapshot
 from fancymail.core.queue import QueueManager, pending
@@ -30,6 +30,7 @@ from fancymail.core.schedule import Schedule
 from fancymail.mail import dsn
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
+from fancymail.mail.trace import received_field
 from fancymail.mail.uidset import ranges
 from fancymail.storage.ports.queue import Entry
 

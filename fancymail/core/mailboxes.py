@@ -7,7 +7,6 @@ them share a commit (core/turn.py). It never waits, never parses more of a messa
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from fancymail.core.relatives import relatives
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import INBOX, BadName, normal_name, parent
+from fancymail.mail.trace import delivered_to, return_path
 from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.blobs import Blob, BlobStore
 from fancymail.storage.ports.mailboxes import (
@@ -23,8 +23,6 @@ from fancymail.storage.ports.mailboxes import (
 # RFC 6154: what most clients look for, and make under names of their own when it is not there.
 FOLDERS = {"Drafts": "\\Drafts", "Sent": "\\Sent", "Junk": "\\Junk", "Trash": "\\Trash", "Archive": "\\Archive"}
 PRIVATE = {"\\Drafts", "\\Sent", "\\Trash"}         # nobody else files into these by knowing an address
-
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 class MailboxRefusal(Exception):
@@ -86,7 +84,7 @@ class Mailboxes:
     def append(self, name: str, recipient: str, blob: Blob, head: bytes) -> Delivered:
         """Put a message into an INBOX that did not come through the queue."""
         account = self.account(name)
-        prefix = b"Delivered-To: %s\r\n" % _plain(recipient) if recipient else b""
+        prefix = delivered_to(recipient) if recipient else b""
         now = int(self.wall())
         return account.deliver([Delivery(INBOX, "", 0, blob.hash, blob.length, prefix, now, relatives(head))], now)[0]
 
@@ -219,7 +217,7 @@ class Mailboxes:
 
 def trace(sender: str, address: str) -> bytes:
     """The lines that final delivery puts on top (RFC 5321 4.4: Return-Path replaces what was there by standing first)."""
-    return b"Return-Path: <%s>\r\nDelivered-To: %s\r\n" % (_plain(sender), _plain(address))
+    return return_path(sender) + delivered_to(address)
 
 
 def uids_of(sets: Iterable[str]) -> Ranges:
@@ -228,11 +226,6 @@ def uids_of(sets: Iterable[str]) -> Ranges:
         return uidset.merge(pair for text in sets for pair in uidset.parse(text))
     except ValueError as error:
         raise MailboxRefusal("5.5.4", str(error)) from None
-
-
-def _plain(address: str) -> bytes:
-    """An address as it may stand in a header line: whatever the envelope holds, it forges no line."""
-    return _CONTROLS.sub(" ", address).encode("utf-8", "replace")[:900] if not address.isprintable() or len(address) > 900 else address.encode()
 
 
 def _named(mailbox: str) -> str:

@@ -10,11 +10,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from fancymail.core.heading import received_field
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.verb import Address, Octets, RawStream, verb
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.mail.trace import received_field
 from fancymail.storage.slots import write_slot
 
 QUEUES = {"local": "incoming", "remote": "outgoing"}

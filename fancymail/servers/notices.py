@@ -16,8 +16,8 @@ from fancymail.base.log import Log
 from fancymail.core.delivery import Notice
 from fancymail.ipc.message import IpcError
 from fancymail.mail import dsn
-from fancymail.mail.dates import format_date
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.mail.trace import made_here
 from fancymail.storage.slots import SlotError, read_slot, write_slot
 
 QUEUES = {"local": "incoming", "remote": "outgoing"}
@@ -63,7 +63,7 @@ class Notices:
     async def _send(self, envelope: Envelope, notice: Notice, queue: str, addresses: list[str], content: bytes, whole: bool) -> None:
         path = (await self.ask("queue", "slot", queue))[0].decode()
         id, now = path.rpartition("/")[2], self.clock()
-        message = self._trace(id, now) + dsn.build(
+        message = made_here(self.hostname, id, now) + dsn.build(
             notice.kind, envelope, notice.results, content, host=self.hostname, id=id, time=now, whole=whole,
             retry_until=envelope.received + self.expire)
         body, smtputf8 = dsn.needs(message)
@@ -73,10 +73,6 @@ class Notices:
         await asyncio.get_running_loop().run_in_executor(self.pool, write_slot, path, own, message)
         await self.ask("queue", "push", queue, path)
         self.log.info("notified", id=envelope.id, notice=id, kind=notice.kind, sender=envelope.sender, recipients=len(notice.results))
-
-    def _trace(self, id: str, now: float) -> bytes:
-        """RFC 5321 4.4: the id can be read from the message."""
-        return f"Received: by {self.hostname} (FancyMail) with local id {id};\r\n\t{format_date(now)}\r\n".encode()
 
 
 def _original(path: str, envelope: Envelope) -> tuple[bytes, bool]:

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.core.heading import (Submission, header_senders, received_field, submission_heading, transfer_heading,
-                                    transmission_type)
+from fancymail.core.heading import Submission, header_senders, submission_heading, transfer_heading
 from fancymail.core.reception import Refusal
 
 HOST = "mail.us.test"
@@ -79,20 +78,3 @@ def test_senders_that_cannot_be_told(header):
 def test_any_header_is_kept_or_refused(header):
     for verdict in (transfer_heading(header, HOST, 50), submission_heading(header, HOST, 50, OWN), header_senders(header)):
         assert isinstance(verdict, (bytes, list, Refusal))
-
-
-def test_received():
-    field = received_field("client.test", "192.0.2.1", HOST, "ESMTPSA", "TLSv1.3 X", "abc", "bob@us.test", 0.0)
-    assert field == (b"Received: from client.test ([192.0.2.1])\r\n\tby mail.us.test with ESMTPSA (TLSv1.3 X) id abc\r\n\tfor <bob@us.test>;"
-                     b"\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n")
-    other = received_field("c", "2001:db8::1", HOST, "SMTP", "", "abc", "", 0.0)
-    assert b"([IPv6:2001:db8::1])\r\n\tby mail.us.test with SMTP id abc;\r\n\tThu" in other
-    assert received_field("a)b;c", "", HOST, "LMTP", "", "abc", "", 0.0).startswith(b"Received: from a?b?c (localhost)\r\n")
-
-
-@pytest.mark.parametrize("facts, word", [
-    ((False, False, False, False, False), "SMTP"), ((False, True, False, False, False), "ESMTP"), ((False, True, True, False, False), "ESMTPS"),
-    ((False, True, True, True, False), "ESMTPSA"), ((False, True, False, True, False), "ESMTPA"), ((True, True, False, False, False), "LMTP"),
-    ((True, True, True, True, False), "LMTPSA"), ((False, True, True, True, True), "UTF8SMTPSA"), ((True, True, False, False, True), "UTF8LMTP")])
-def test_transmission_types(facts, word):
-    assert transmission_type(*facts) == word

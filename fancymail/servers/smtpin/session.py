@@ -16,6 +16,7 @@ from collections.abc import Awaitable
 from fancymail.core import heading, reception
 from fancymail.core.reception import Client, Refusal, Route
 from fancymail.ipc.message import IpcError
+from fancymail.mail import trace
 from fancymail.mail.dates import format_date
 from fancymail.mail.envelope import Envelope
 from fancymail.protocol.smtp import events
@@ -283,8 +284,8 @@ class SmtpSession(Session):
     def _received(self) -> bytes:
         transaction = self.transaction
         only = transaction.accepted[0] if len(transaction.accepted) == 1 else ""
-        return heading.received_field(self.helo, self.connection.peer, self.server.settings.server.hostname, self._protocol(),
-                                      self._tls(), transaction.id, only, time.time())
+        return trace.received_field(self.helo, self.connection.peer, self.server.settings.server.hostname, self._protocol(),
+                                    self._tls(), transaction.id, only, time.time())
 
     def _content(self, event: events.Content) -> None:
         self._write(event.data)
@@ -387,8 +388,8 @@ class SmtpSession(Session):
         return f"{tls.version} {tls.cipher}" if tls else ""
 
     def _protocol(self) -> str:
-        return heading.transmission_type(self.options.mode == "lmtp", self.engine.extended, self.connection.tls is not None,
-                                         bool(self.account), self.transaction is not None and self.transaction.mail.smtputf8)
+        return trace.transmission_type(self.options.mode == "lmtp", self.engine.extended, self.connection.tls is not None,
+                                       bool(self.account), self.transaction is not None and self.transaction.mail.smtputf8)
 
 
 async def _value(one: SlotWriter | asyncio.Future) -> SlotWriter:
