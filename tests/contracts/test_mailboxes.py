@@ -6,7 +6,9 @@ from hashlib import sha256
 
 import pytest
 
+from fancymail.mail.derived import VERSION, Derived
 from fancymail.mail.mailbox import ANSWERED, DELETED, FLAGGED, SEEN
+from fancymail.mail.uidset import ranges
 from fancymail.storage.memory.mailboxes import MemoryMailboxes
 from fancymail.storage.ports.mailboxes import Change, Delivered, Delivery, Keep, MailboxExists, NoSuchMailbox, State, TooManyKeywords, Usage
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
@@ -41,6 +43,15 @@ def message(text: str = "x", queue_id: str = "", recipient: int = 0, *, mailbox:
 
 def fill(account, count: int, mailbox: str = "INBOX") -> None:
     account.deliver([message(f"{mailbox} {number}", mailbox=mailbox) for number in range(count)], NOW)
+
+
+def set_flags(account, name: str, uids, add: int, remove: int) -> list[State]:
+    """Change flags; the messages that it changed."""
+    before = account.mailbox(name).highestmodseq if account.mailbox(name) else 0
+    stored = account.set_flags(name, uids, add, remove)
+    states = account.states(name, before)
+    assert stored == (account.mailbox(name).highestmodseq, ranges(state.uid for state in states), [])
+    return states
 
 
 def uids(account, mailbox: str = "INBOX") -> list[int]:
@@ -108,10 +119,11 @@ def test_uidvalidity_survives_the_account(alice):
 
 @pytest.mark.parametrize("act", [
     lambda account: account.sizes("None"), lambda account: account.states("None"), lambda account: account.message("None", 1),
-    lambda account: account.set_flags("None", ALL, SEEN, 0), lambda account: account.expunge("None", ALL, NOW),
+    lambda account: set_flags(account, "None", ALL, SEEN, 0), lambda account: account.expunge("None", ALL, NOW),
     lambda account: account.copy("INBOX", ALL, "None", NOW), lambda account: account.copy("None", ALL, "INBOX", NOW),
     lambda account: account.deliver([message(mailbox="None")], NOW), lambda account: account.remove("None", NOW),
-    lambda account: account.rename("None", "New"), lambda account: account.subscribe("None", True), lambda account: account.keyword("None", "a"),
+    lambda account: account.rename("None", "New"), lambda account: account.acl("None"), lambda account: account.metadata("None"),
+    lambda account: account.keyword("None", "a"),
     lambda account: account.keywords("None"), lambda account: account.vanished("None", 1), lambda account: account.changes("None", 1),
     lambda account: account.undelete("None", 0, NOW), lambda account: account.claim_recent("None"), lambda account: account.kept("None", ALL)])
 def test_what_is_not_there_is_an_error(alice, act):
@@ -246,10 +258,10 @@ def test_threads(alice, store):
 
 def test_flags_change_with_modseq(alice):
     fill(alice, 4)
-    assert alice.set_flags("INBOX", [(2, 3)], SEEN, 0) == [State(2, SEEN, 3), State(3, SEEN, 3)]
+    assert set_flags(alice, "INBOX", [(2, 3)], SEEN, 0) == [State(2, SEEN, 3), State(3, SEEN, 3)]
     assert alice.states("INBOX", 2) == [State(2, SEEN, 3), State(3, SEEN, 3)]
     counted(alice)
-    assert alice.set_flags("INBOX", [(3, 4)], DELETED | ANSWERED, SEEN) == [State(3, DELETED | ANSWERED, 4), State(4, DELETED | ANSWERED, 4)]
+    assert set_flags(alice, "INBOX", [(3, 4)], DELETED | ANSWERED, SEEN) == [State(3, DELETED | ANSWERED, 4), State(4, DELETED | ANSWERED, 4)]
     counted(alice)
     assert alice.mailbox("INBOX").unseen == 3
     assert alice.mailbox("INBOX").deleted == 2
@@ -257,23 +269,23 @@ def test_flags_change_with_modseq(alice):
 
 def test_what_is_so_already_does_not_change(alice):
     fill(alice, 3)
-    alice.set_flags("INBOX", [(1, 2)], SEEN, 0)
-    assert alice.set_flags("INBOX", ALL, SEEN, 0) == [State(3, SEEN, 4)]
-    assert alice.set_flags("INBOX", ALL, SEEN, 0) == []
+    set_flags(alice, "INBOX", [(1, 2)], SEEN, 0)
+    assert set_flags(alice, "INBOX", ALL, SEEN, 0) == [State(3, SEEN, 4)]
+    assert set_flags(alice, "INBOX", ALL, SEEN, 0) == []
     assert alice.mailbox("INBOX").highestmodseq == 4
     counted(alice)
 
 
 def test_flags_can_be_replaced(alice):
     fill(alice, 1)
-    alice.set_flags("INBOX", ALL, SEEN | FLAGGED, 0)
-    assert alice.set_flags("INBOX", ALL, ANSWERED, 2**61 - 1) == [State(1, ANSWERED, 4)]
+    set_flags(alice, "INBOX", ALL, SEEN | FLAGGED, 0)
+    assert set_flags(alice, "INBOX", ALL, ANSWERED, 2**61 - 1) == [State(1, ANSWERED, 4)]
     counted(alice)
 
 
 def test_scattered_ranges_are_one_change(alice):
     fill(alice, 9)
-    alice.set_flags("INBOX", [(1, 2), (5, 5), (8, 20)], DELETED, 0)
+    set_flags(alice, "INBOX", [(1, 2), (5, 5), (8, 20)], DELETED, 0)
     assert [state.uid for state in alice.states("INBOX") if state.flags] == [1, 2, 5, 8, 9]
     assert alice.changes("INBOX", 2) == [Change(3, "flags", [(1, 2), (5, 5), (8, 9)], DELETED, 0)]
     counted(alice)
@@ -285,14 +297,14 @@ def test_keywords(alice):
     assert alice.keyword("INBOX", "$forwarded") == first
     assert alice.keywords("INBOX") == {"$Forwarded": 32, "work": 64}
     fill(alice, 1)
-    assert alice.set_flags("INBOX", ALL, second, 0) == [State(1, 64, 3)]
+    assert set_flags(alice, "INBOX", ALL, second, 0) == [State(1, 64, 3)]
 
 
 def test_keywords_are_bounded(alice):
     bits = [alice.keyword("INBOX", f"word{number}") for number in range(56)]
     assert max(bits) == 1 << 60 and len(set(bits)) == 56
     fill(alice, 1)
-    assert alice.set_flags("INBOX", ALL, max(bits), 0) == [State(1, 1 << 60, 3)]
+    assert set_flags(alice, "INBOX", ALL, max(bits), 0) == [State(1, 1 << 60, 3)]
     with pytest.raises(TooManyKeywords):
         alice.keyword("INBOX", "one more")
     assert alice.keyword("INBOX", "WORD7") == bits[7]
@@ -304,7 +316,7 @@ def test_copy(alice):
     alice.create("Work", NOW)
     fill(alice, 3)
     fill(alice, 1, "Work")
-    alice.set_flags("INBOX", [(2, 2)], SEEN, 0)
+    set_flags(alice, "INBOX", [(2, 2)], SEEN, 0)
     assert alice.copy("INBOX", [(2, 9)], "Work", NOW + 7) == [(2, 2), (3, 3)]
     assert [state.flags for state in alice.states("Work")] == [0, SEEN, 0]
     here, there = alice.message("INBOX", 2), alice.message("Work", 2)
@@ -318,7 +330,7 @@ def test_copy_translates_keywords(alice):
     alice.create("Work", NOW)
     alice.keyword("Work", "other")
     fill(alice, 1)
-    alice.set_flags("INBOX", ALL, SEEN | alice.keyword("INBOX", "todo"), 0)
+    set_flags(alice, "INBOX", ALL, SEEN | alice.keyword("INBOX", "todo"), 0)
     alice.copy("INBOX", ALL, "Work", NOW)
     assert alice.keywords("Work") == {"other": 32, "todo": 64}
     assert alice.states("Work")[0].flags == SEEN | 64
@@ -332,7 +344,7 @@ def test_copy_onto_itself(alice):
 
 def test_expunge(alice):
     fill(alice, 6)
-    alice.set_flags("INBOX", [(2, 3)], DELETED | SEEN, 0)
+    set_flags(alice, "INBOX", [(2, 3)], DELETED | SEEN, 0)
     assert alice.expunge("INBOX", [(2, 3), (5, 5), (90, 99)], NOW) == [2, 3, 5]
     assert uids(alice) == [1, 4, 6]
     counted(alice)
@@ -353,7 +365,7 @@ def test_a_uid_is_never_used_again(alice):
 
 def test_undelete(alice):
     fill(alice, 3)
-    alice.set_flags("INBOX", [(1, 2)], DELETED | SEEN, 0)
+    set_flags(alice, "INBOX", [(1, 2)], DELETED | SEEN, 0)
     alice.expunge("INBOX", [(1, 1)], NOW - 100)
     alice.expunge("INBOX", [(2, 3)], NOW)
     assert alice.undelete("INBOX", NOW - 50, NOW) == [(2, 4), (3, 5)]
@@ -374,7 +386,7 @@ def test_recent_is_told_to_one(alice):
 
 def test_the_change_log(alice):
     fill(alice, 3)
-    alice.set_flags("INBOX", ALL, SEEN, FLAGGED)
+    set_flags(alice, "INBOX", ALL, SEEN, FLAGGED)
     alice.expunge("INBOX", [(2, 2)], NOW)
     assert alice.changes("INBOX", 0) == [Change(3, "flags", [(1, 3)], SEEN, FLAGGED), Change(4, "vanish", [(2, 2)])]
     assert alice.changes("INBOX", 3) == [Change(4, "vanish", [(2, 2)])]
@@ -478,8 +490,8 @@ def test_delivery_records_outlive_the_queue(alice, store):
 def test_the_log_keeps_the_last_records(alice, store):
     fill(alice, 1)
     for number in range(260):
-        alice.set_flags("INBOX", ALL, number % 2, 1)            # every other one changes nothing, and is no change
-        alice.set_flags("INBOX", ALL, FLAGGED * (number % 2), FLAGGED)
+        set_flags(alice, "INBOX", ALL, number % 2, 1)            # every other one changes nothing, and is no change
+        set_flags(alice, "INBOX", ALL, FLAGGED * (number % 2), FLAGGED)
     kept = [change.modseq for change in alice.changes("INBOX", 0)]
     assert kept == list(range(kept[0], alice.mailbox("INBOX").highestmodseq + 1))
     assert 100 <= len(kept) < 200
@@ -504,3 +516,170 @@ def test_a_forgotten_account_gives_its_blobs_back(alice, store):
     assert (store.accounts(), alice.usage()) == ([BOB], Usage(0, 0, 0))
     assert sorted(store.purge(NOW + 10, KEEP)) == sorted([BLOB, sha256(b"y").digest()])
     assert uids(bob) == [1]
+
+
+# Numbers, conditions, annotations
+
+def test_a_mailbox_has_a_number_too(alice, store):
+    box = alice.create("Work", NOW)
+    fill(alice, 2, "Work")
+    alice.rename("Work", "Play")
+    assert alice.mailbox(box.id).name == "Play"
+    assert [state.uid for state in alice.states(box.id)] == [1, 2]
+    assert alice.expunge(box.id, [(1, 1)], NOW) == [1]
+    store.account(BOB).create("INBOX", NOW)
+    assert store.account(BOB).mailbox(box.id) is None or store.account(BOB).mailbox(box.id).name == "INBOX"      # numbers are per shard
+
+
+def test_flags_of_what_did_not_change_since(alice):
+    fill(alice, 5)
+    set_flags(alice, "INBOX", [(2, 2), (4, 4)], FLAGGED, 0)                    # modseq 3
+    assert alice.set_flags("INBOX", ALL, SEEN, 0, unchanged_since=2) == (4, [(1, 1), (3, 3), (5, 5)], [(2, 2), (4, 4)])
+    assert [state.flags for state in alice.states("INBOX")] == [SEEN, FLAGGED, SEEN, FLAGGED, SEEN]
+    assert alice.set_flags("INBOX", ALL, SEEN, 0, unchanged_since=0) == (4, [], [(1, 5)])
+    assert alice.set_flags("INBOX", [(7, 9)], SEEN, 0, unchanged_since=9) == (4, [], [])
+    counted(alice)
+
+
+def test_expunge_of_what_is_deleted(alice):
+    fill(alice, 6)
+    set_flags(alice, "INBOX", [(2, 3), (5, 5)], DELETED | SEEN, 0)
+    assert alice.expunge("INBOX", [(3, 9)], NOW, deleted=True) == [3, 5]
+    assert alice.expunge("INBOX", ALL, NOW, deleted=True) == [2]
+    assert alice.expunge("INBOX", ALL, NOW, deleted=True) == []
+    assert uids(alice) == [1, 4, 6]
+    counted(alice)
+
+
+def test_delivery_with_keywords(alice):
+    first = message("a", flags=SEEN)._replace(keywords=["$Junk", "todo"])
+    alice.deliver([first, message("b")._replace(keywords=["TODO"])], NOW)
+    assert alice.keywords("INBOX") == {"$Junk": 32, "todo": 64}
+    assert [state.flags for state in alice.states("INBOX")] == [SEEN | 32 | 64, 64]
+    counted(alice)
+
+
+def test_subscriptions_outlive_mailboxes(alice):
+    alice.create("Work", NOW, subscribed=False)
+    alice.subscribe("Nowhere/at all", True)
+    assert alice.subscriptions() == ["INBOX", "Nowhere/at all"]
+    alice.subscribe("Work", True)
+    alice.remove("Work", NOW)
+    assert alice.subscriptions() == ["INBOX", "Nowhere/at all", "Work"]
+    assert alice.create("Work", NOW, subscribed=False).subscribed == 1
+    alice.subscribe("Work", False)
+    alice.subscribe("Nowhere/at all", False)
+    alice.subscribe("Never there", False)
+    assert alice.subscriptions() == ["INBOX"]
+
+
+def test_metadata(alice, store):
+    alice.create("Work", NOW)
+    alice.set_metadata("Work", {"/private/comment": b"mine", "/shared/comment": b"\0all"})
+    alice.set_metadata(None, {"/private/vendor/x": b""})
+    alice.set_metadata("Work", {"/private/comment": None, "/private/a": b"1", "/private/none": None})
+    assert alice.metadata("Work") == {"/private/a": b"1", "/shared/comment": b"\0all"}
+    assert alice.metadata(None) == {"/private/vendor/x": b""}
+    assert alice.metadata("INBOX") == {}
+    assert store.account(BOB).metadata(None) == {}
+    alice.remove("Work", NOW)
+    alice.create("Work", NOW)
+    assert alice.metadata("Work") == {}
+    alice.forget(NOW)
+    assert alice.metadata(None) == {}
+
+
+def test_access_lists(alice, store):
+    bob, carol = store.account(BOB), "carol@example.test"
+    bob.create("INBOX", NOW)
+    bob.create("Team", NOW)
+    alice.create("Work", NOW)
+    alice.grant("Work", BOB, "lr")
+    alice.grant("Work", carol, "lrs")
+    alice.grant("Work", BOB, "lrsw")
+    alice.grant("INBOX", "anyone", "l")
+    alice.grant("INBOX", f"-{carol}", "l")
+    bob.grant("Team", carol, "lr")
+    assert alice.acl("Work") == {BOB: "lrsw", carol: "lrs"}
+    assert [(owner, box.name, rights) for owner, box, rights in store.shared(carol)] == [(ALICE, "Work", "lrs"), (BOB, "Team", "lr")]
+    assert [(owner, box.name, rights) for owner, box, rights in store.shared(BOB)] == [(ALICE, "INBOX", "l"), (ALICE, "Work", "lrsw")]
+    assert store.shared(ALICE) == []
+    alice.grant("Work", BOB, "")
+    store.ungrant(carol)
+    assert (alice.acl("Work"), alice.acl("INBOX"), store.shared(carol)) == ({}, {"anyone": "l"}, [(ALICE, alice.mailbox("INBOX"), "l")])
+    alice.remove("INBOX", NOW)
+    assert store.shared(BOB) == []
+
+
+def test_undelete_of_a_removed_mailbox(alice):
+    alice.create("Work", NOW - 90, "\\Archive")
+    first = message("a", mailbox="Work", flags=SEEN)._replace(keywords=["todo"])
+    alice.deliver([first, message("b", mailbox="Work")], NOW - 80)
+    alice.expunge("Work", [(2, 2)], NOW - 70)
+    before = alice.mailbox("Work").uidvalidity
+    alice.remove("Work", NOW - 50)
+    with pytest.raises(NoSuchMailbox):
+        alice.undelete("Work", NOW - 40, NOW)
+    assert alice.undelete("Work", NOW - 60, NOW) == [(1, 1)]
+    box = alice.mailbox("Work")
+    assert box.uidvalidity > before and box.special_use == "\\Archive"
+    assert alice.keywords("Work") == {"todo": 32} and alice.states("Work")[0].flags == SEEN | 32
+    counted(alice, "Work")
+    with pytest.raises(NoSuchMailbox):
+        alice.remove("Work", NOW) or alice.undelete("Work", NOW + 1, NOW + 1)
+
+
+# What is derived
+
+def derived(text: str, version: int = VERSION) -> Derived:
+    return Derived(version, 3, b"env " + text.encode(), header_text=f"subject: {text}\n", text=text * 3)
+
+
+def test_what_lacks_derived(alice, store):
+    bob = store.account(BOB)
+    bob.create("INBOX", NOW)
+    alice.deliver([message("a")._replace(derived=derived("a")), message("b"), message("c", prefix=b"X: y\r\n")], NOW)
+    bob.deliver([message("d")], NOW)
+    found, after = [], (0, 0)
+    while some := store.underived(VERSION, after, 1):
+        assert len(some) == 1 and some[0].place > after
+        found += some
+        after = some[0].place
+    assert sorted(row.blob for row in found) == sorted(sha256(text).digest() for text in (b"b", b"c", b"d"))
+    assert [row[1:] for row in alice.underived("INBOX", [(3, 9)], VERSION)] == [(sha256(b"c").digest(), 1, b"X: y\r\n", NOW - 5)]
+    store.derive((row, derived("late")) for row in found)
+    assert store.underived(VERSION, (0, 0), 9) == [] == alice.underived("INBOX", ALL, VERSION)
+    assert len(alice.underived("INBOX", ALL, VERSION + 1)) == 3
+    alice.rebuild()
+    assert len(alice.underived("INBOX", ALL, VERSION)) == 3
+    assert len(bob.underived("INBOX", ALL, VERSION)) == 0
+    counted(alice)
+
+
+def test_what_is_kept_is_derived_too(alice, store):
+    fill(alice, 2)
+    number = alice.mailbox("INBOX").id
+    alice.expunge("INBOX", [(1, 1)], NOW)
+    alice.remove("INBOX", NOW)
+    assert len(alice.underived(number, ALL, VERSION)) == 2
+    with pytest.raises(NoSuchMailbox):
+        alice.underived("INBOX", ALL, VERSION)
+
+
+def test_derived_of_what_went_is_left_out(alice, store):
+    fill(alice, 1)
+    rows = alice.underived("INBOX", ALL, VERSION)
+    alice.forget(NOW)
+    store.derive((row, derived("x")) for row in rows)
+    alice.create("INBOX", NOW)
+    fill(alice, 1, "INBOX")
+    assert len(alice.underived("INBOX", ALL, VERSION)) == 1
+
+
+def test_rebuild_keeps_what_clients_know(alice):
+    fill(alice, 5)
+    set_flags(alice, "INBOX", [(2, 3)], SEEN | DELETED, 0)
+    alice.expunge("INBOX", [(5, 5)], NOW)
+    before = alice.mailboxes(), alice.states("INBOX"), alice.vanished("INBOX", 0)
+    alice.rebuild()
+    assert (alice.mailboxes(), alice.states("INBOX"), alice.vanished("INBOX", 0)) == before

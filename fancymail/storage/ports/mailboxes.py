@@ -7,11 +7,14 @@ It never holds content: a message names its blob by hash (ports/blobs.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
+from fancymail.mail.derived import Derived
 from fancymail.mail.uidset import Ranges
+
+Name = str | int                # of a mailbox: its normal name (mail.mailbox.normal_name), or its number, which a rename does not change
 
 
 class MailboxError(Exception):
@@ -94,6 +97,8 @@ class Delivery(NamedTuple):
     internaldate: int
     references: Sequence[int] = ()      # hashes of its own message id and of those it answers, for threading
     flags: int = 0
+    keywords: Sequence[str] = ()
+    derived: Derived | None = None      # None: it is made later
 
 
 class Delivered(NamedTuple):
@@ -115,6 +120,24 @@ class Change(NamedTuple):
     remove: int = 0
 
 
+class Stored(NamedTuple):
+    """What a change of flags did."""
+
+    modseq: int                 # of the mailbox now: that of the change, if it changed anything
+    changed: Ranges             # UIDs; a message that has them so already is no change (RFC 7162 3.1)
+    refused: Ranges             # UIDs that were changed since `unchanged_since`, so they were left alone
+
+
+class Underived(NamedTuple):
+    """A message of which there is no Derived of the asked version."""
+
+    place: tuple[int, int]      # shard and number of the message; these tell the order, and where to go on
+    blob: bytes
+    length: int
+    prefix: bytes
+    internaldate: int
+
+
 class Usage(NamedTuple):
     """What an account holds."""
 
@@ -131,47 +154,69 @@ class Keep(NamedTuple):
     blobs: int = 86400
 
 
+def effective_rights(granted: Mapping[str, str], account: str) -> str:
+    """What an access list gives an account (RFC 4314 2): as itself and as `anyone`, less what is denied to either; in order, each once."""
+    given = set(granted.get(account, "") + granted.get("anyone", ""))
+    return "".join(sorted(given - set(granted.get(f"-{account}", "") + granted.get("-anyone", ""))))
+
+
 class AccountMailboxes(Protocol):
-    """The mailboxes of one account. Mailboxes are named by their normal names (mail.mailbox.normal_name)."""
+    """The mailboxes of one account."""
 
     name: str
 
     def transaction(self) -> AbstractContextManager: """All or nothing; nests (an inner failure undoes the inner part only)."""
     def mailboxes(self) -> list[Mailbox]: """All, by name."""
-    def mailbox(self, name: str) -> Mailbox | None: """One, or None."""
+    def mailbox(self, name: Name) -> Mailbox | None: """One, or None."""
     def create(self, name: str, now: int, special_use: str = "", subscribed: bool = True) -> Mailbox: """Make one; raises MailboxExists."""
-    def rename(self, name: str, to: str) -> None: """With all below it; raises NoSuchMailbox, MailboxExists."""
-    def remove(self, name: str, now: int) -> None: """With its messages, not with what is below it; raises NoSuchMailbox."""
-    def subscribe(self, name: str, subscribed: bool) -> None: """Raises NoSuchMailbox."""
+    def rename(self, name: Name, to: str) -> None: """With all below it; raises NoSuchMailbox, MailboxExists."""
+    def remove(self, name: Name, now: int) -> None: """With its messages, not with what is below it; raises NoSuchMailbox."""
+    def subscribe(self, name: str, subscribed: bool) -> None: """Whether there is such a mailbox or not (RFC 9051 6.3.7)."""
+    def subscriptions(self) -> list[str]: """Subscribed names, those of mailboxes that are gone too, by name."""
 
-    def keywords(self, name: str) -> dict[str, int]: """Keyword -> its bit, in this mailbox."""
-    def keyword(self, name: str, keyword: str) -> int: """The bit of a keyword, made when new; raises TooManyKeywords."""
+    def keywords(self, name: Name) -> dict[str, int]: """Keyword -> its bit, in this mailbox."""
+    def keyword(self, name: Name, keyword: str) -> int: """The bit of a keyword, made when new; raises TooManyKeywords."""
 
     def deliver(self, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
         """Add messages; one modseq per mailbox and call; raises NoSuchMailbox."""
 
-    def sizes(self, name: str) -> list[tuple[int, int]]: """(UID, size in octets) of every message, by UID."""
-    def states(self, name: str, modseq: int = 0) -> list[State]: """Of every message changed after `modseq`, by UID."""
-    def message(self, name: str, uid: int) -> Message | None: """One, or None."""
-    def messages(self, name: str, uids: Ranges) -> list[Message]: """Those that exist, by UID."""
-    def kept(self, name: str, uids: Ranges) -> list[Message]: """Expunged ones that are still kept, by UID."""
+    def sizes(self, name: Name) -> list[tuple[int, int]]: """(UID, size in octets) of every message, by UID."""
+    def states(self, name: Name, modseq: int = 0) -> list[State]: """Of every message changed after `modseq`, by UID."""
+    def message(self, name: Name, uid: int) -> Message | None: """One, or None."""
+    def messages(self, name: Name, uids: Ranges) -> list[Message]: """Those that exist, by UID."""
+    def kept(self, name: Name, uids: Ranges) -> list[Message]: """Expunged ones that are still kept, by UID."""
 
-    def set_flags(self, name: str, uids: Ranges, add: int, remove: int) -> list[State]: """First clear, then set bits. The messages changed."""
+    def set_flags(self, name: Name, uids: Ranges, add: int, remove: int, unchanged_since: int | None = None) -> Stored:
+        """First clear, then set bits; of messages whose modseq is at most `unchanged_since`, if that is given (RFC 7162 3.1.3)."""
 
-    def copy(self, name: str, uids: Ranges, to: str, now: int) -> list[tuple[int, int]]:
+    def copy(self, name: Name, uids: Ranges, to: Name, now: int) -> list[tuple[int, int]]:
         """With flags and keywords; (UID, new UID) of each."""
 
-    def expunge(self, name: str, uids: Ranges, now: int) -> list[int]:
-        """Take messages away, keeping a tombstone of each; the UIDs that went."""
+    def expunge(self, name: Name, uids: Ranges, now: int, deleted: bool = False) -> list[int]:
+        """Take messages away, keeping a tombstone of each; the UIDs that went. deleted: only those that are marked \\Deleted."""
 
-    def undelete(self, name: str, since: int, now: int) -> list[tuple[int, int]]:
-        """Bring back what was expunged since, under new UIDs: (old, new)."""
+    def undelete(self, name: Name, since: int, now: int) -> list[tuple[int, int]]:
+        """Bring back what was expunged since, under new UIDs: (old, new). A mailbox that was removed since is made anew for it."""
 
-    def claim_recent(self, name: str) -> tuple[int, int]:
+    def claim_recent(self, name: Name) -> tuple[int, int]:
         """The UIDs (first, before) that no session was told yet; nobody gets them again."""
 
-    def vanished(self, name: str, modseq: int) -> Ranges | None: """UIDs expunged after `modseq`; None when that is too long ago to know."""
-    def changes(self, name: str, modseq: int) -> list[Change]: """The log after `modseq`, oldest first."""
+    def vanished(self, name: Name, modseq: int) -> Ranges | None: """UIDs expunged after `modseq`; None when that is too long ago to know."""
+    def changes(self, name: Name, modseq: int) -> list[Change]: """The log after `modseq`, oldest first."""
+
+    def metadata(self, name: Name | None) -> dict[str, bytes]: """Entries (RFC 5464) of a mailbox, or (None) of the account: name -> value."""
+
+    def set_metadata(self, name: Name | None, entries: Mapping[str, bytes | None]) -> None:
+        """Set entries, or (None) take them away; names are in lower case."""
+
+    def acl(self, name: Name) -> dict[str, str]: """Identifier -> rights."""
+    def grant(self, name: Name, identifier: str, rights: str) -> None: """Give exactly these rights; none: take the identifier from the list."""
+
+    def underived(self, name: Name, uids: Ranges, version: int) -> list[Underived]:
+        """Of these messages, kept ones too, those of which nothing of this version was derived."""
+
+    def rebuild(self) -> None: """Count all mailboxes anew from their messages, and forget what was derived."""
+
     def usage(self) -> Usage: """What the account holds, from the counters."""
     def forget(self, now: int) -> None: """Remove all the mail of the account; nothing can be undeleted."""
 
@@ -182,6 +227,17 @@ class MailboxStore(Protocol):
     def account(self, name: str) -> AccountMailboxes: """The mailboxes of an account; cheap, asks nothing."""
     def accounts(self) -> list[str]: """Those that have mailboxes, by name."""
     def transaction(self) -> AbstractContextManager: """Over all accounts: what happens inside is committed together at the end."""
+
+    def shared(self, account: str) -> list[tuple[str, Mailbox, str]]:
+        """What others gave an account rights to, itself or as `anyone` (RFC 4314 2): (owner, mailbox, rights), by owner and name."""
+
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
+        """The next messages of which nothing of this version was derived, behind a place (the first is behind (0, 0))."""
+
+    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+        """Keep what was derived of messages; those that went meanwhile are left out."""
+
+    def ungrant(self, identifier: str) -> None: """Take somebody from all access lists: the account is no more."""
 
     def purge(self, now: int, keep: Keep) -> list[bytes]:
         """Let go of some of what is older than `keep` says: call it now and then, and again when it returned much.

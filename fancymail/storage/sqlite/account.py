@@ -6,6 +6,7 @@ of a mailbox change in the same transaction as what they count. It never reads c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
@@ -13,11 +14,11 @@ from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
 from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.mailboxes import (
-    Change, Delivered, Delivery, Mailbox, MailboxExists, Message, NoSuchMailbox, State, TooManyKeywords, Usage)
+    Change, Delivered, Delivery, Mailbox, MailboxExists, Message, Name, NoSuchMailbox, State, Stored, TooManyKeywords, Usage)
+from fancymail.storage.sqlite.annotations import MAILBOX, SIZE, Annotations
 from fancymail.storage.sqlite.delivery import deliver
 from fancymail.storage.sqlite.shard import Shard
 
-MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
 MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, emailid, threadid"
 BURIED = MESSAGE.replace("modseq", "0")
 
@@ -27,10 +28,10 @@ VANISHED_KEPT = 10_000          # ranges of expunged UIDs of each mailbox; a cli
 TRIM = 64                       # changes between two looks whether a history is too long
 
 
-class SqliteAccount:
+class SqliteAccount(Annotations):
     """One account's mailboxes."""
 
-    __slots__ = ("shard", "name", "changes_kept")
+    __slots__ = ("changes_kept",)
 
     def __init__(self, shard: Shard, name: str, changes_kept: int = CHANGES_KEPT) -> None:
         self.shard, self.name, self.changes_kept = shard, name, changes_kept
@@ -46,10 +47,10 @@ class SqliteAccount:
         sql = f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = ? ORDER BY mailbox.name"
         return [Mailbox(*row) for row in self.shard.execute(sql, (self.name,))]
 
-    def mailbox(self, name: str) -> Mailbox | None:
+    def mailbox(self, name: Name) -> Mailbox | None:
         """One, or None."""
         row = self.shard.one(f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account "
-                             "WHERE account.name = ? AND mailbox.name = ?", (self.name, name))
+                             f"WHERE account.name = ? AND mailbox.{_column(name)} = ?", (self.name, name))
         return None if row is None else Mailbox(*row)
 
     def create(self, name: str, now: int, special_use: str = "", subscribed: bool = True) -> Mailbox:
@@ -62,12 +63,14 @@ class SqliteAccount:
                                           (now, self.name))
             shard.execute("INSERT INTO mailbox(account, name, uidvalidity, special_use, subscribed, objectid, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
                           (account, name, validity, special_use, int(subscribed), object_id(self.name, validity), now))
+            if shard.one("DELETE FROM subscription WHERE account = ? AND name = ? RETURNING 1", (account, name)):
+                shard.execute("UPDATE mailbox SET subscribed = 1 WHERE account = ? AND name = ?", (account, name))
             return self._find(name)
 
-    def rename(self, name: str, to: str) -> None:
+    def rename(self, name: Name, to: str) -> None:
         """Rename a mailbox and all below it. Ids, UIDs and UIDVALIDITY stay: sessions go on."""
         with self.shard as shard:
-            self._find(name)
+            name = self._find(name).name
             below = name + DELIMITER
             moving = {box.name: box.id for box in self.mailboxes() if box.name == name or box.name.startswith(below)}
             there = {box.name for box in self.mailboxes()} - moving.keys()
@@ -81,25 +84,24 @@ class SqliteAccount:
             for old, number in moving.items():
                 shard.execute("UPDATE mailbox SET name = ? WHERE id = ?", (to + old[len(name):], number))
 
-    def remove(self, name: str, now: int) -> None:
+    def remove(self, name: Name, now: int) -> None:
         """Remove a mailbox; its messages stay kept as long as expunged ones do, for sessions that still see them."""
         with self.shard as shard:
-            box = self._find(name)
+            box, keywords = self._find(name), self.keywords(name)
             shard.execute("INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE mailbox = ?", (now, box.id))
-            for table in ("state", "vanished", "keyword", "change"):
+            shard.execute("INSERT INTO removed SELECT id, account, name, special_use, ?, ? FROM mailbox WHERE id = ?",
+                          (json.dumps(keywords), now, box.id))
+            for table in ("state", "vanished", "keyword", "change", "acl", "metadata"):
                 shard.execute(f"DELETE FROM {table} WHERE mailbox = ?", (box.id,))
-            shard.execute("DELETE FROM mailbox WHERE id = ?", (box.id,))
+            (account,) = shard.one("DELETE FROM mailbox WHERE id = ? RETURNING account", (box.id,))
+            if box.subscribed:          # RFC 9051 6.3.7: a subscription outlives its mailbox
+                shard.execute("INSERT INTO subscription VALUES (?, ?) ON CONFLICT DO NOTHING", (account, box.name))
 
-    def subscribe(self, name: str, subscribed: bool) -> None:
-        """Set or clear the subscription."""
-        with self.shard as shard:
-            shard.execute("UPDATE mailbox SET subscribed = ? WHERE id = ?", (int(subscribed), self._find(name).id))
-
-    def keywords(self, name: str) -> dict[str, int]:
+    def keywords(self, name: Name) -> dict[str, int]:
         """Keyword -> its bit."""
         return dict(self.shard.execute("SELECT name, 1 << bit FROM keyword WHERE mailbox = ? ORDER BY bit", (self._find(name).id,)))
 
-    def keyword(self, name: str, keyword: str) -> int:
+    def keyword(self, name: Name, keyword: str) -> int:
         """The bit of a keyword, made when new. RFC 9051 2.3.2: keywords have no case."""
         with self.shard as shard:
             box = self._find(name)
@@ -121,51 +123,60 @@ class SqliteAccount:
         with self.shard:
             return deliver(self, deliveries, now)
 
-    def sizes(self, name: str) -> list[tuple[int, int]]:
+    def sizes(self, name: Name) -> list[tuple[int, int]]:
         """(UID, size) of every message."""
         return self.shard.execute(f"SELECT uid, {SIZE} FROM state JOIN msg USING (mid) WHERE mailbox = ? ORDER BY uid",
                                   (self._find(name).id,)).fetchall()
 
-    def states(self, name: str, modseq: int = 0) -> list[State]:
+    def states(self, name: Name, modseq: int = 0) -> list[State]:
         """Of every message changed after `modseq`."""
         rows = self.shard.execute("SELECT uid, flags, modseq FROM state WHERE mailbox = ? AND modseq > ? ORDER BY uid", (self._find(name).id, modseq))
         return list(map(State._make, rows))
 
-    def message(self, name: str, uid: int) -> Message | None:
+    def message(self, name: Name, uid: int) -> Message | None:
         """One, or None."""
         return next(iter(self.messages(name, [(uid, uid)])), None)
 
-    def messages(self, name: str, uids: Ranges) -> list[Message]:
+    def messages(self, name: Name, uids: Ranges) -> list[Message]:
         """Those that exist."""
         sql = f"SELECT {MESSAGE} FROM state JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
-    def kept(self, name: str, uids: Ranges) -> list[Message]:
+    def kept(self, name: Name, uids: Ranges) -> list[Message]:
         """Expunged ones that are still kept."""
         sql = f"SELECT {BURIED} FROM tomb JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
-    def set_flags(self, name: str, uids: Ranges, add: int, remove: int) -> list[State]:
-        """First clear, then set bits; a message that has them so already keeps its modseq (RFC 7162 3.1)."""
-        changed = []
+    def set_flags(self, name: Name, uids: Ranges, add: int, remove: int, unchanged_since: int | None = None) -> Stored:
+        """First clear, then set bits. Two statements for a range, whatever number of messages it holds."""
+        refused: Ranges = []
         with self.shard as shard:
             box = self._find(name)
-            modseq, unseen, deleted = box.highestmodseq + 1, 0, 0
-            where = "WHERE mailbox = ? AND uid BETWEEN ? AND ? AND ((flags & ~?) | ?) <> flags"
+            if unchanged_since is not None:
+                sql = f"SELECT uid FROM state WHERE {RANGE} AND modseq > {int(unchanged_since)}"
+                refused = uidset.ranges(uid for (uid,) in self._rows(sql, box.id, uids))
+            limit = box.highestmodseq if unchanged_since is None else unchanged_since
+            modseq, changed, unseen, deleted = box.highestmodseq + 1, [], 0, 0
             for first, last in uids:
-                range_ = (box.id, first, last, remove, add)
-                _, was_unseen, was_deleted = shard.one(f"SELECT {COUNTS} FROM state {where}", range_)
-                rows = shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? {where} RETURNING uid, flags, modseq",
-                                     (remove, add, modseq, *range_)).fetchall()
-                changed += map(State._make, rows)
-                unseen += sum(not row[1] & SEEN for row in rows) - was_unseen
-                deleted += sum(bool(row[1] & DELETED) for row in rows) - was_deleted
-            if changed:
-                changed.sort()
-                self._changed(box, Change(modseq, "flags", uidset.ranges(state.uid for state in changed), add, remove), 0, unseen, deleted, 0)
-        return changed
+                where = (box.id, first, last, limit, remove, add)
+                count, was_unseen, was_deleted, lowest, highest = shard.one(f"SELECT {COUNTS}, min(uid), max(uid) FROM state WHERE {CHANGING}", where)
+                if not count:
+                    continue
+                shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? WHERE {CHANGING}", (remove, add, modseq, *where))
+                if count == highest - lowest + 1:
+                    changed.append((lowest, highest))
+                else:
+                    changed += uidset.ranges(uid for (uid,) in shard.execute(f"SELECT uid FROM state WHERE {RANGE} AND modseq = ?",
+                                                                             (*where[:3], modseq)))
+                unseen += (0 if add & SEEN else count if remove & SEEN else was_unseen) - was_unseen
+                deleted += (count if add & DELETED else 0 if remove & DELETED else was_deleted) - was_deleted
+            if not changed:
+                return Stored(box.highestmodseq, [], refused)
+            changed = uidset.merge(changed)
+            self._changed(box, Change(modseq, "flags", changed, add, remove), 0, unseen, deleted, 0)
+        return Stored(modseq, changed, refused)
 
-    def copy(self, name: str, uids: Ranges, to: str, now: int) -> list[tuple[int, int]]:
+    def copy(self, name: Name, uids: Ranges, to: Name, now: int) -> list[tuple[int, int]]:
         """Copy messages: new UIDs, the same `msg` rows. What is there twice keeps its email id and its thread."""
         with self.shard as shard:
             box, target = self._find(name), self._find(to)
@@ -180,30 +191,32 @@ class SqliteAccount:
             self.added(target, [row[2] for row in added], sum(row[3] for row in rows))
             return [(row[0], uid + place) for place, row in enumerate(rows)]
 
-    def expunge(self, name: str, uids: Ranges, now: int) -> list[int]:
+    def expunge(self, name: Name, uids: Ranges, now: int, deleted: bool = False) -> list[int]:
         """Take messages away: a tombstone keeps each for a while, a range of vanished UIDs is kept longer."""
+        where = f"{RANGE} AND flags & {DELETED}" if deleted else RANGE
         with self.shard as shard:
             box = self._find(name)
-            gone = [uid for (uid,) in self._rows(f"SELECT uid FROM state WHERE {RANGE} ORDER BY uid", box.id, uids)]
-            if not gone:
-                return []
-            modseq, vanished = box.highestmodseq + 1, uidset.ranges(gone)
-            totals = [0, 0, 0, 0]
-            for first, last in vanished:
+            modseq, totals, gone = box.highestmodseq + 1, [0, 0, 0, 0], []
+            for first, last in uids:
                 range_ = (box.id, first, last)
-                counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {RANGE}", range_)
-                totals = [total - count for total, count in zip(totals, counts)]
-                shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE {RANGE}", (now, *range_))
-                shard.execute(f"DELETE FROM state WHERE {RANGE}", range_)
-                shard.execute("INSERT INTO vanished VALUES (?, ?, ?, ?)", (box.id, modseq, first, last))
-            self._changed(box, Change(modseq, "vanish", vanished), *totals)
-            return gone
+                went = [uid for (uid,) in shard.execute(f"SELECT uid FROM state WHERE {where} ORDER BY uid", range_)]
+                if went:
+                    counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {where}", range_)
+                    totals = [total - count for total, count in zip(totals, counts)]
+                    shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE {where}", (now, *range_))
+                    shard.execute(f"DELETE FROM state WHERE {where}", range_)
+                    gone += went
+            if gone:
+                vanished = uidset.ranges(gone)
+                shard.connection.executemany("INSERT INTO vanished VALUES (?, ?, ?, ?)", [(box.id, modseq, *pair) for pair in vanished])
+                self._changed(box, Change(modseq, "vanish", vanished), *totals)
+        return gone
 
-    def undelete(self, name: str, since: int, now: int) -> list[tuple[int, int]]:
+    def undelete(self, name: Name, since: int, now: int) -> list[tuple[int, int]]:
         """Bring back what was expunged since: under new UIDs, since a UID is never used again. It comes back without \\Deleted."""
         with self.shard as shard:
-            box = self._find(name)
-            rows = shard.execute("DELETE FROM tomb WHERE mailbox = ? AND expunged >= ? RETURNING uid, flags, mid", (box.id, since)).fetchall()
+            box, buried = self._risen(name, since, now)
+            rows = shard.execute("DELETE FROM tomb WHERE mailbox = ? AND expunged >= ? RETURNING uid, flags, mid", (buried, since)).fetchall()
             if not rows:
                 return []
             rows.sort()
@@ -214,7 +227,24 @@ class SqliteAccount:
             self.added(box, [row[2] for row in back], octets)
             return [(row[0], uid + place) for place, row in enumerate(rows)]
 
-    def claim_recent(self, name: str) -> tuple[int, int]:
+    def _risen(self, name: Name, since: int, now: int) -> tuple[Mailbox, int]:
+        """A mailbox, made anew if it was removed since, and the number under which its messages were buried."""
+        box = self.mailbox(name)
+        if box is not None:
+            return box, box.id
+        row = self.shard.one("SELECT mailbox, removed.name, special_use, keywords FROM removed JOIN account ON account.id = removed.account "
+                             f"WHERE account.name = ? AND removed.{'mailbox' if isinstance(name, int) else 'name'} = ? AND at >= ? "
+                             "ORDER BY at DESC, mailbox DESC LIMIT 1", (self.name, name, since))
+        if row is None:
+            raise NoSuchMailbox(name)
+        number, name, special_use, keywords = row
+        box = self.create(name, now, special_use)
+        for keyword, bit in json.loads(keywords).items():
+            self.shard.execute("INSERT INTO keyword VALUES (?, ?, ?)", (box.id, keyword, bit.bit_length() - 1))
+        self.shard.execute("DELETE FROM removed WHERE mailbox = ?", (number,))
+        return box, number
+
+    def claim_recent(self, name: Name) -> tuple[int, int]:
         """The UIDs (first, before) that no session was told yet (RFC 3501 2.3.2: \\Recent is told to one session)."""
         with self.shard as shard:
             box = self._find(name)
@@ -224,14 +254,14 @@ class SqliteAccount:
 
     # History and sums
 
-    def vanished(self, name: str, modseq: int) -> Ranges | None:
+    def vanished(self, name: Name, modseq: int) -> Ranges | None:
         """UIDs expunged after `modseq`; None when that is too long ago to know."""
         box = self._find(name)
         if modseq < box.vanish_floor:
             return None
         return uidset.merge(self.shard.execute("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (box.id, modseq)))
 
-    def changes(self, name: str, modseq: int) -> list[Change]:
+    def changes(self, name: Name, modseq: int) -> list[Change]:
         """The log after `modseq`."""
         rows = self.shard.execute("SELECT modseq, kind, uids, added, removed FROM change WHERE mailbox = ? AND modseq > ? ORDER BY modseq",
                                   (self._find(name).id, modseq))
@@ -253,7 +283,9 @@ class SqliteAccount:
             shard.execute("DELETE FROM tomb WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
             shard.execute("INSERT INTO garbage SELECT DISTINCT blob, ? FROM msg WHERE account = ? "
                           "ON CONFLICT DO UPDATE SET since = excluded.since", (now, *row))
-            for table in ("msg", "reference", "delivered"):
+            for table in ("derived", "text"):
+                shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
+            for table in ("msg", "reference", "delivered", "subscription", "metadata", "removed"):
                 shard.execute(f"DELETE FROM {table} WHERE account = ?", row)
 
     # For this module and storage/sqlite/delivery.py
@@ -263,10 +295,10 @@ class SqliteAccount:
         last = box.uidnext + len(flags) - 1
         self._count(box, len(flags), sum(not bits & SEEN for bits in flags), sum(bool(bits & DELETED) for bits in flags), octets, last + 1)
 
-    def find_with_account(self, name: str) -> tuple[int, Mailbox]:
+    def find_with_account(self, name: Name) -> tuple[int, Mailbox]:
         """A mailbox and the number of its account; raises NoSuchMailbox."""
         row = self.shard.one(f"SELECT mailbox.account, {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account "
-                             "WHERE account.name = ? AND mailbox.name = ?", (self.name, name))
+                             f"WHERE account.name = ? AND mailbox.{_column(name)} = ?", (self.name, name))
         if row is None:
             raise NoSuchMailbox(name)
         return row[0], Mailbox._make(row[1:])
@@ -291,24 +323,22 @@ class SqliteAccount:
             self.shard.execute("DELETE FROM vanished WHERE mailbox = ? AND modseq <= ?", (mailbox, *row))
             self.shard.execute("UPDATE mailbox SET vanish_floor = max(vanish_floor, ?) WHERE id = ?", (*row, mailbox))
 
-    def _find(self, name: str) -> Mailbox:
-        box = self.mailbox(name)
-        if box is None:
-            raise NoSuchMailbox(name)
-        return box
-
     def _rows(self, sql: str, mailbox: int, uids: Ranges) -> Iterator[tuple]:
         for first, last in uids:
             yield from self.shard.execute(sql, (mailbox, first, last))
 
-    def _translation(self, name: str, to: str) -> dict[int, int]:
+    def _translation(self, name: Name, to: str) -> dict[int, int]:
         """Bit here -> bit there, of every keyword: the same word may have another bit in another mailbox."""
         return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items()}
 
 
 COUNTS = f"count(*), ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0)"
-SIZE = "length + octet_length(prefix)"
 RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"
+CHANGING = f"{RANGE} AND modseq <= ? AND ((flags & ~?) | ?) <> flags"
+
+
+def _column(name: Name) -> str:
+    return "id" if isinstance(name, int) else "name"
 
 
 def object_id(account: str, uidvalidity: int) -> str:

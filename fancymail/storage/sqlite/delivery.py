@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox
+from fancymail.storage.sqlite.derived import keep
 
 if TYPE_CHECKING:
     from fancymail.storage.sqlite.account import SqliteAccount
@@ -31,7 +32,7 @@ class Filing:
 def deliver(account: SqliteAccount, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
     """Add messages; the UIDs of each mailbox follow the order of `deliveries`. Mailboxes are looked up before anything is added."""
     filings = {name: Filing(*account.find_with_account(name)) for name in {delivery.mailbox for delivery in deliveries}}
-    results = [_file(account.shard, filings[delivery.mailbox], delivery, now) for delivery in deliveries]
+    results = [_file(account, filings[delivery.mailbox], delivery, now) for delivery in deliveries]
     for filing in filings.values():
         if filing.flags:
             account.added(filing.box, filing.flags, filing.octets)
@@ -43,8 +44,8 @@ def email_id(blob: bytes, prefix: bytes) -> str:
     return "M" + sha256(blob + prefix).hexdigest()[:32]
 
 
-def _file(shard: Shard, filing: Filing, delivery: Delivery, now: int) -> Delivered:
-    box, uid = filing.box, filing.box.uidnext + len(filing.flags)
+def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, now: int) -> Delivered:
+    shard, box, uid = account.shard, filing.box, filing.box.uidnext + len(filing.flags)
     if delivery.queue_id and not _first_time(shard, filing, delivery, uid, now):
         row = shard.one("SELECT mailbox, uid, uidvalidity FROM delivered WHERE received = ? AND queue_id = ? AND recipient = ?",
                         (delivery.internaldate, delivery.queue_id, delivery.recipient))
@@ -53,8 +54,13 @@ def _file(shard: Shard, filing: Filing, delivery: Delivery, now: int) -> Deliver
     (mid,) = shard.one("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING mid",
                        (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid,
                         _thread(shard, filing.account, delivery.references, emailid)))
-    shard.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (box.id, uid, delivery.flags, box.highestmodseq + 1, mid, now))
-    filing.flags.append(delivery.flags)
+    if delivery.derived is not None:
+        keep(shard, mid, delivery.derived)
+    flags = delivery.flags
+    for keyword in delivery.keywords:
+        flags |= account.keyword(box.id, keyword)
+    shard.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (box.id, uid, flags, box.highestmodseq + 1, mid, now))
+    filing.flags.append(flags)
     filing.octets += len(delivery.prefix) + delivery.length
     return Delivered(box.name, uid, box.uidvalidity, False)
 

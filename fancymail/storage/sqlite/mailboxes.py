@@ -11,8 +11,11 @@ from contextlib import ExitStack, contextmanager
 from hashlib import blake2b
 from pathlib import Path
 
-from fancymail.storage.ports.mailboxes import Keep
+from fancymail.mail.derived import Derived
+from fancymail.storage.ports.mailboxes import Keep, Mailbox, Underived, effective_rights
+from fancymail.storage.sqlite import derived
 from fancymail.storage.sqlite.account import CHANGES_KEPT, SqliteAccount
+from fancymail.storage.sqlite.annotations import LACKING, MAILBOX, UNDERIVED
 from fancymail.storage.sqlite.database import open_database
 from fancymail.storage.sqlite.mailboxes_schema import STEPS
 from fancymail.storage.sqlite.shard import Shard
@@ -54,6 +57,33 @@ class SqliteMailboxes:
                 stack.enter_context(shard)
             yield
 
+    def shared(self, account: str) -> list[tuple[str, Mailbox, str]]:
+        """What others gave an account rights to."""
+        return sorted((row for shard in self.shards for row in shared(shard, account)), key=lambda row: (row[0], row[1].name))
+
+    def ungrant(self, identifier: str) -> None:
+        """Take somebody from all access lists."""
+        for shard in self.shards:
+            with shard:
+                shard.execute("DELETE FROM acl WHERE identifier IN (?, ?)", (identifier, f"-{identifier}"))
+
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
+        """The next messages of which nothing of this version was derived."""
+        for shard in self.shards[after[0]:]:
+            mid = after[1] if shard.number == after[0] else 0
+            rows = shard.execute(f"SELECT {UNDERIVED} FROM msg WHERE mid > ? AND {LACKING} ORDER BY mid LIMIT ?", (mid, version, limit)).fetchall()
+            if rows:
+                return [Underived((shard.number, mid), *row) for mid, *row in rows]
+        return []
+
+    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+        """Keep what was derived of messages. A number may be that of another message by now: its content tells."""
+        for message, value in rows:
+            shard, mid = self.shards[message.place[0]], message.place[1]
+            with shard:
+                if shard.one("SELECT 1 FROM msg WHERE mid = ? AND blob = ? AND prefix = ?", (mid, message.blob, message.prefix)):
+                    derived.keep(shard, mid, value)
+
     def purge(self, now: int, keep: Keep) -> list[bytes]:
         """Let go of what is older than `keep` says; see the port."""
         due: list[bytes] = []
@@ -61,6 +91,7 @@ class SqliteMailboxes:
             with shard:
                 tombs = _delete(shard, "tomb", "mailbox, uid", "expunged", now - keep.expunged, "mid")
                 drop_unused(shard, now, [mid for (mid,) in tombs])
+                _delete(shard, "removed", "mailbox", "at", now - keep.expunged, "at")
                 _delete(shard, "delivered", "received, queue_id, recipient", "at", now - keep.delivered, "at")
                 due += [blob for (blob,) in _delete(shard, "garbage", "blob", "since", now - keep.blobs + 1, "blob")]
         named = self.referenced(due)
@@ -76,10 +107,26 @@ class SqliteMailboxes:
             shard.close()
 
 
+def shared(shard: Shard, account: str) -> list[tuple[str, Mailbox, str]]:
+    """What the access lists of a shard give an account: RFC 4314 2: what "anyone" has and what it has itself, less what is denied to it."""
+    granted: dict[int, dict[str, str]] = {}
+    names = (account, f"-{account}", "anyone", "-anyone")
+    for mailbox, identifier, rights in shard.execute("SELECT mailbox, identifier, rights FROM acl WHERE identifier IN (?, ?, ?, ?)", names):
+        granted.setdefault(mailbox, {})[identifier] = rights
+    found = []
+    for mailbox, rights in granted.items():
+        row = shard.one(f"SELECT account.name, {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE mailbox.id = ?", (mailbox,))
+        effective = effective_rights(rights, account)
+        if effective and row and row[0] != account:
+            found.append((row[0], Mailbox._make(row[1:]), effective))
+    return found
+
+
 def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
     """Delete those messages that are in no mailbox and no tomb any more; their blobs may be garbage from now on."""
     for mid in mids:
         for (blob,) in shard.execute(f"DELETE FROM msg WHERE mid = ? AND {UNUSED} RETURNING blob", (mid,)):
+            derived.forget(shard, mid)
             shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
 
 

@@ -103,4 +103,43 @@ STEPS = (
         ) STRICT, WITHOUT ROWID;
         CREATE INDEX garbage_since ON garbage(since);
     """),
+    Step("derived", """
+        CREATE TABLE derived(                               -- mail.derived.Derived but its two long texts; made again from the content at will
+            mid INTEGER PRIMARY KEY,
+            version INTEGER NOT NULL, header_length INTEGER NOT NULL,
+            envelope BLOB NOT NULL, bodystructure BLOB NOT NULL, body BLOB NOT NULL, parts BLOB NOT NULL, fields BLOB,
+            preview TEXT NOT NULL, sent INTEGER NOT NULL, date_only INTEGER NOT NULL,
+            subject_key TEXT NOT NULL, reply INTEGER NOT NULL, from_key TEXT NOT NULL, to_key TEXT NOT NULL, cc_key TEXT NOT NULL,
+            display_from TEXT NOT NULL, display_to TEXT NOT NULL,
+            from_text TEXT NOT NULL, to_text TEXT NOT NULL, cc_text TEXT NOT NULL, bcc_text TEXT NOT NULL, subject_text TEXT NOT NULL,
+            "references" BLOB NOT NULL
+        ) STRICT;
+
+        CREATE TABLE text(                                  -- TEXT as it is, a BLOB when it was worth compressing
+            mid INTEGER PRIMARY KEY, header ANY NOT NULL, body ANY NOT NULL
+        ) STRICT;
+
+        CREATE TABLE subscription(                          -- of names that no mailbox has
+            account INTEGER NOT NULL, name TEXT NOT NULL,
+            PRIMARY KEY(account, name)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE metadata(                              -- mailbox 0: of the account
+            account INTEGER NOT NULL, mailbox INTEGER NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL,
+            PRIMARY KEY(account, mailbox, name)
+        ) STRICT, WITHOUT ROWID;
+
+        CREATE TABLE acl(
+            mailbox INTEGER NOT NULL, identifier TEXT NOT NULL, rights TEXT NOT NULL,
+            PRIMARY KEY(mailbox, identifier)
+        ) STRICT, WITHOUT ROWID;
+        CREATE INDEX acl_identifier ON acl(identifier);
+
+        CREATE TABLE removed(                               -- mailboxes whose messages can still be brought back
+            mailbox INTEGER PRIMARY KEY, account INTEGER NOT NULL, name TEXT NOT NULL, special_use TEXT NOT NULL,
+            keywords TEXT NOT NULL,                         -- JSON: keyword -> bit
+            at INTEGER NOT NULL
+        ) STRICT;
+        CREATE INDEX removed_name ON removed(account, name, at);
+    """),
 )

@@ -19,7 +19,7 @@ class Shard:
     """A database of one share of the accounts. `with shard:` is a transaction."""
 
     def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int) -> None:
-        self.connection, self.path = connection, path
+        self.connection, self.path, self.number = connection, path, number
         self.execute = connection.execute
         self.depth = 0
         self._claim(number, count)

@@ -1,0 +1,110 @@
+"""What is said about mailboxes besides their messages, in SQLite: subscriptions, metadata, access lists; and what is made anew.
+
+The lower half of storage/sqlite/account.py. Every method is one transaction, nested in the caller's if there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fancymail.mail.mailbox import DELETED, SEEN
+from fancymail.mail.uidset import Ranges
+from fancymail.storage.ports.mailboxes import Mailbox, Name, NoSuchMailbox, Underived
+from fancymail.storage.sqlite.shard import Shard
+
+MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
+SIZE = "length + octet_length(prefix)"
+LACKING = "NOT EXISTS (SELECT 1 FROM derived WHERE derived.mid = msg.mid AND derived.version = ?)"
+UNDERIVED = "msg.mid, blob, length, prefix, internaldate"
+
+
+class Annotations:
+    """Half of an account's mailboxes; `mailbox(name)` is in the other."""
+
+    __slots__ = ("shard", "name")
+
+    shard: Shard
+    name: str
+
+    def subscribe(self, name: str, subscribed: bool) -> None:
+        """Set or clear the subscription of a name, whatever has it."""
+        with self.shard as shard:
+            box = self.mailbox(name)
+            if box is not None:
+                shard.execute("UPDATE mailbox SET subscribed = ? WHERE id = ?", (int(subscribed), box.id))
+            elif subscribed:
+                shard.execute("INSERT INTO subscription VALUES (?, ?) ON CONFLICT DO NOTHING", (self._account(), name))
+            else:
+                shard.execute("DELETE FROM subscription WHERE account = ? AND name = ?", (self._account(), name))
+
+    def subscriptions(self) -> list[str]:
+        """Subscribed names."""
+        account = self._account()
+        return sorted(name for (name,) in self.shard.execute("SELECT name FROM mailbox WHERE account = ? AND subscribed "
+                                                             "UNION SELECT name FROM subscription WHERE account = ?", (account, account)))
+
+    def metadata(self, name: Name | None) -> dict[str, bytes]:
+        """Entries of a mailbox, or of the account."""
+        key = self._account(), 0 if name is None else self._find(name).id
+        return dict(self.shard.execute("SELECT name, value FROM metadata WHERE account = ? AND mailbox = ? ORDER BY name", key))
+
+    def set_metadata(self, name: Name | None, entries: Mapping[str, bytes | None]) -> None:
+        """Set entries, or take them away."""
+        with self.shard as shard:
+            key = self._account(), 0 if name is None else self._find(name).id
+            for entry, value in entries.items():
+                if value is None:
+                    shard.execute("DELETE FROM metadata WHERE account = ? AND mailbox = ? AND name = ?", (*key, entry))
+                else:
+                    shard.execute("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)", (*key, entry, value))
+
+    def acl(self, name: Name) -> dict[str, str]:
+        """Identifier -> rights."""
+        return dict(self.shard.execute("SELECT identifier, rights FROM acl WHERE mailbox = ? ORDER BY identifier", (self._find(name).id,)))
+
+    def grant(self, name: Name, identifier: str, rights: str) -> None:
+        """Give exactly these rights."""
+        with self.shard as shard:
+            box = self._find(name)
+            if rights:
+                shard.execute("INSERT OR REPLACE INTO acl VALUES (?, ?, ?)", (box.id, identifier, rights))
+            else:
+                shard.execute("DELETE FROM acl WHERE mailbox = ? AND identifier = ?", (box.id, identifier))
+
+    def underived(self, name: Name, uids: Ranges, version: int) -> list[Underived]:
+        """Of these messages, those of which nothing of this version was derived. A number may be that of a mailbox that is gone."""
+        box = self.mailbox(name)
+        if box is None and not isinstance(name, int):
+            raise NoSuchMailbox(name)
+        number, account = box.id if box else name, self._account()
+        sql = " UNION ALL ".join(f"SELECT {UNDERIVED} FROM {table} JOIN msg USING (mid) WHERE mailbox = ? AND uid BETWEEN ? AND ? "
+                                 f"AND msg.account = ? AND {LACKING}" for table in ("state", "tomb"))
+        rows = {row[0]: row for pair in uids for row in self.shard.execute(sql, (number, *pair, account, version) * 2)}
+        return [Underived((self.shard.number, mid), *row) for mid, *row in rows.values()]
+
+    def rebuild(self) -> None:
+        """Count all mailboxes anew, and forget what was derived."""
+        with self.shard as shard:
+            account = self._account()
+            for box in self.mailboxes():
+                counts = shard.one(f"SELECT count(*), ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0), "
+                                   f"ifnull(sum({SIZE}), 0), ifnull(max(uid), 0) + 1, ifnull(max(modseq), 0) "
+                                   "FROM state JOIN msg USING (mid) WHERE mailbox = ?", (box.id,))
+                shard.execute("UPDATE mailbox SET messages = ?, unseen = ?, deleted = ?, octets = ?, uidnext = max(uidnext, ?), "
+                              "highestmodseq = max(highestmodseq, ?) WHERE id = ?", (*counts, box.id))
+            for table in ("derived", "text"):
+                shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", (account,))
+
+    def _account(self) -> int:
+        """The number of the account; made when it has none."""
+        row = self.shard.one("SELECT id FROM account WHERE name = ?", (self.name,))
+        if row is None:
+            with self.shard as shard:
+                row = shard.one("INSERT INTO account(name) VALUES (?) RETURNING id", (self.name,))
+        return row[0]
+
+    def _find(self, name: Name) -> Mailbox:
+        box = self.mailbox(name)
+        if box is None:
+            raise NoSuchMailbox(name)
+        return box
