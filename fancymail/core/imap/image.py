@@ -1,0 +1,174 @@
+"""A mailbox as a process knows it: UIDs, flags and modseqs as three arrays, shared by all sessions that have it open.
+
+Made by servers/imap from what a Reader loads, and brought up to date by what changed. 20 octets a message, however many sessions there are. New
+messages are appended in place; a removal makes new arrays, so that views which still show the old ones keep them. It says nothing to anybody:
+that is View's.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakSet
+
+from fancymail.mail.mailbox import SYSTEM_FLAGS
+from fancymail.mail.uidset import Ranges
+from fancymail.storage.ports.reader import Changes, Loaded
+
+if TYPE_CHECKING:
+    from fancymail.core.imap.view import View
+
+LOG = 20_000                        # UIDs remembered in the log; a view that is further behind looks through all of the arrays
+
+
+class Step(NamedTuple):
+    """What one call of `apply` did to messages that were there."""
+
+    changed: list[int]              # UIDs, with the flags that each had before
+    before: list[int]
+    vanished: list[int]
+
+
+class BoxImage:
+    """One mailbox at `modseq`. Parallel arrays, ascending by UID."""
+
+    def __init__(self, loaded: Loaded, log: int = LOG) -> None:
+        self.mailbox = loaded.mailbox
+        self.keywords = dict(loaded.keywords)
+        self.uids, self.flags, self.modseqs = loaded.uids, loaded.flags, loaded.modseqs
+        self.gone: dict[int, tuple[int, int]] = {}      # UID -> (flags, modseq) of removed ones that a view may show
+        self.views: WeakSet[View] = WeakSet()
+        self.step = 0                                   # steps so far
+        self._log: deque[Step] = deque()
+        self._logged, self._limit = 0, log
+        self._words: dict[int, bytes] = {}
+
+    @property
+    def modseq(self) -> int:
+        """Everything up to here is known."""
+        return self.mailbox.highestmodseq
+
+    def __len__(self) -> int:
+        return len(self.uids)
+
+    def apply(self, changes: Changes) -> bool:
+        """Take what changed since `modseq`; False if that is too long ago to know: then load, and `replace`."""
+        if changes.vanished is None:
+            return False
+        if changes.mailbox.highestmodseq < self.modseq:
+            return True                                 # an answer that was overtaken
+        self._keywords(changes.keywords)
+        self._take(changes.states, self._removed(changes.vanished))
+        self.mailbox = changes.mailbox
+        return True
+
+    def replace(self, loaded: Loaded) -> None:
+        """Become what was loaded anew."""
+        if loaded.mailbox.highestmodseq < self.modseq:
+            return
+        there = set(loaded.uids)
+        self._keywords(loaded.keywords)
+        self._take(zip(loaded.uids, loaded.flags, loaded.modseqs), [uid for uid in self.uids if uid not in there])
+        self.mailbox = loaded.mailbox
+
+    def find(self, uid: int) -> int:
+        """The index of a UID, -1 if it is not there (any more)."""
+        place = bisect_left(self.uids, uid)
+        return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+    def steps(self, since: int) -> list[Step] | None:
+        """What happened after `since` steps; None when that is forgotten."""
+        missing = self.step - since
+        if missing > len(self._log):
+            return None
+        return [self._log[index] for index in range(len(self._log) - missing, len(self._log))]
+
+    def words(self, flags: int) -> bytes:
+        """Flags as they stand between the parentheses of a FLAGS list."""
+        text = self._words.get(flags)
+        if text is None:
+            bits = [*((bit, name) for name, bit in SYSTEM_FLAGS.items()), *((bit, name) for name, bit in self.keywords.items())]
+            text = self._words[flags] = b" ".join([name.encode() for bit, name in bits if flags & bit])
+            if len(self._words) > 10_000:
+                self._words.clear()
+        return text
+
+    def bits(self, names: Iterable[str]) -> tuple[int, list[str]]:
+        """Flags as bits, and the keywords that the mailbox does not have yet. Keywords have no case."""
+        known = {name.lower(): bit for name, bit in self.keywords.items()}
+        flags, missing = 0, []
+        for name in names:
+            if name in SYSTEM_FLAGS:
+                flags |= SYSTEM_FLAGS[name]
+            elif name.lower() in known:
+                flags |= known[name.lower()]
+            else:
+                missing.append(name)
+        return flags, missing
+
+    def _keywords(self, keywords: dict[str, int]) -> None:
+        if keywords != self.keywords:
+            self.keywords = dict(keywords)
+            self._words.clear()
+
+    def _removed(self, vanished: Ranges) -> list[int]:
+        """Those of the UIDs that are here."""
+        removed: list[int] = []
+        for first, last in vanished:
+            low = bisect_left(self.uids, first)
+            removed += self.uids[low:bisect_right(self.uids, last, low)]
+        return removed
+
+    def _take(self, states: Iterable[tuple[int, int, int]], removed: list[int]) -> None:
+        changed, before = self._change(states)
+        if removed:
+            self._remove(removed)
+        if changed or removed:
+            self._log.append(Step(changed, before, removed))
+            self._logged += len(changed) + len(removed) + 1
+            self.step += 1
+            while self._logged > self._limit:
+                oldest = self._log.popleft()
+                self._logged -= len(oldest.changed) + len(oldest.vanished) + 1
+
+    def _change(self, states: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[int]]:
+        """Set flags and append what is new. Returns UIDs and their flags before."""
+        uids, flags, modseqs = self.uids, self.flags, self.modseqs
+        changed, before = [], []
+        last, place = (uids[-1] if uids else 0), 0
+        for uid, bits, modseq in states:
+            if uid > last:
+                uids.append(uid)
+                flags.append(bits)
+                modseqs.append(modseq)
+                last = uid
+                continue
+            if place >= len(uids) or uids[place] != uid:        # states come by UID: mostly the next one is it
+                place = bisect_left(uids, uid)
+                if uids[place] != uid:                          # removed already: an answer that was overtaken
+                    continue
+            if modseqs[place] < modseq:
+                changed.append(uid)
+                before.append(flags[place])
+                flags[place], modseqs[place] = bits, modseq
+            place += 1
+        return changed, before
+
+    def _remove(self, removed: list[int]) -> None:
+        """Make new arrays without these ascending UIDs."""
+        if all(view.current for view in self.views):
+            self.gone.clear()
+        uids, flags, modseqs = array("I"), array("Q"), array("Q")
+        start = 0
+        for uid in removed:
+            place = bisect_left(self.uids, uid, start)
+            self.gone[uid] = (self.flags[place], self.modseqs[place])
+            if place > start:
+                uids += self.uids[start:place]
+                flags += self.flags[start:place]
+                modseqs += self.modseqs[start:place]
+            start = place + 1
+        self.uids, self.flags, self.modseqs = uids + self.uids[start:], flags + self.flags[start:], modseqs + self.modseqs[start:]

@@ -1,0 +1,60 @@
+"""Arithmetic of UID sets: what two have in common, what one has that the other has not, a list as a set.
+
+Used all over core/imap. Sets are those of mail.uidset: ascending pairs that do not touch. The work grows with the pairs, never with what they name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fancymail.mail.uidset import Ranges
+
+
+def compress(numbers: Sequence[int]) -> Ranges:
+    """The set of ascending numbers."""
+    count = len(numbers)
+    if not count:
+        return []
+    if numbers[-1] - numbers[0] == count - 1:            # one run: what mailboxes mostly are
+        return [(numbers[0], numbers[-1])]
+    starts = [numbers[0], *[after for before, after in zip(numbers, numbers[1:]) if after != before + 1]]
+    ends = [*[before for before, after in zip(numbers, numbers[1:]) if after != before + 1], numbers[-1]]
+    return list(zip(starts, ends))
+
+
+def common(left: Ranges, right: Ranges) -> Ranges:
+    """What is in both."""
+    found: Ranges = []
+    i = j = 0
+    while i < len(left) and j < len(right):
+        first, last = max(left[i][0], right[j][0]), min(left[i][1], right[j][1])
+        if first <= last:
+            found.append((first, last))
+        if left[i][1] < right[j][1]:
+            i += 1
+        else:
+            j += 1
+    return found
+
+
+def without(left: Ranges, right: Ranges) -> Ranges:
+    """What is in `left` only."""
+    found: Ranges = []
+    j = 0
+    for first, last in left:
+        while j < len(right) and right[j][1] < first:
+            j += 1
+        k = j
+        while k < len(right) and right[k][0] <= last:
+            if right[k][0] > first:
+                found.append((first, right[k][0] - 1))
+            first = right[k][1] + 1
+            k += 1
+        if first <= last:
+            found.append((first, last))
+    return found
+
+
+def size(ranges: Ranges) -> int:
+    """How many numbers a set has."""
+    return sum([last - first + 1 for first, last in ranges])
