@@ -18,13 +18,15 @@ class Engine(ABC):
 
     Rules for subclasses: an event that needs a decision sets `self.busy`; while busy, next_event returns None; the answering
     method clears it. `closing` asks the driver to close once to_send() is flushed. `want_tls` asks it to start the handshake
-    after the flush (STARTTLS): then `tls_started` is called, or the connection ends.
+    after the flush (STARTTLS): then `tls_started` is called, or the connection ends. `want_deflate` (COMPRESS) is cleared by the driver, which
+    deflates and inflates all that follows.
     """
 
     deadline: float | None = None     # seconds allowed for the current phase
     deadline_epoch = 0                # changes whenever the deadline must be armed anew
     closing = False
     want_tls = False
+    want_deflate = False
     busy = False
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from fancymail.protocol import proxy
 from fancymail.protocol.engine import Engine, ProtocolError
+from fancymail.servers.deflate import Deflate, DeflateError
 from fancymail.servers.tls import READ, TlsError, TlsInfo, TlsStream
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Connection:
     __slots__ = ("listener", "peer", "peer_port", "local_port", "loopback", "tls", "session", "closed", "counted",
                  "_sock", "_fd", "_loop", "_stream", "_phase", "_early", "_deciding", "_reading", "_eof", "_ending",
                  "_backlog", "_unsent", "_stalled", "_room", "_timer", "_timer_at", "_epoch", "_due", "_stall_due", "_taken",
-                 "_lingered", "__weakref__")
+                 "_lingered", "_deflate", "__weakref__")
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: str, peer_port: int, local_port: int) -> None:
         self.listener = listener
@@ -84,6 +85,7 @@ class Connection:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._due = self._stall_due = NEVER
         self._epoch = 0
+        self._deflate: Deflate | None = None
 
     # -- the phases before the session -------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class Connection:
         except Exception as error:
             self._broken(error)
             return
-        self._advance()
+        self.advance()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -185,7 +187,7 @@ class Connection:
         except Exception as error:
             self._broken(error)
             return
-        self._advance()
+        self.advance()
 
     def _decrypt(self, data: memoryview) -> None:
         stream = self._stream
@@ -213,16 +215,36 @@ class Connection:
         else:
             self._epoch = -1
             self.session.engine.tls_started(self.tls)
-            self._advance()
+            self.advance()
 
     def _deliver(self, data: memoryview | bytes) -> None:
+        if self._deflate is not None:
+            self._deflate.receive(data)
+            self._inflate()
+            return
         self.session.engine.receive(bytes(data))
-        self._advance()
+        self.advance()
+
+    def _inflate(self) -> None:
+        """Give the engine what the peer compressed, a piece at a time; the rest waits as it came while there is enough to decide about."""
+        try:
+            while not (self.closed or self._ending or self._stalled):
+                if self._deciding is not None and len(self.session.engine.inbox) > INBOX_HIGH:
+                    break
+                plain = self._deflate.take()
+                if not plain and not self._deflate.waiting:
+                    break
+                self.session.engine.receive(plain)
+                self.advance()
+        except DeflateError as error:
+            self._drop("deflate_broken", str(error))
 
     # -- deciding ----------------------------------------------------------------------------------------------------
 
-    def _advance(self) -> None:
-        """Let the session handle events until there are none, or one waits for its answer, or the peer must read first."""
+    def advance(self) -> None:
+        """Let the session handle events until there are none, or one waits for its answer, or the peer must read first.
+
+        Sessions call it when they said something that answers no event: news, the end."""
         session = self.session
         if session is None:
             return
@@ -255,7 +277,7 @@ class Connection:
             self._broken(error)
         else:
             self._epoch = -1                      # the time that we took is not the peer's: its deadline begins anew
-            self._advance()
+            self.advance()
 
     def _settle(self) -> None:
         """After events: send, and see what comes next: the end, TLS, or more octets within the deadline."""
@@ -272,9 +294,13 @@ class Connection:
             if engine.want_tls:
                 self._start_tls(engine)
                 return
-            if self._eof and not self._stalled:
+            if engine.want_deflate:
+                self._start_deflate(engine)
+            if self._eof and not self._stalled and (self._deflate is None or not self._deflate.waiting):
                 self.close()
                 return
+            if self._deflate is not None and self._deflate.waiting and not self._stalled:
+                self._loop.call_soon(self._inflate)
         if self._stalled or self._deciding is not None and len(engine.inbox) > INBOX_HIGH:
             self._read_off()
         else:
@@ -294,6 +320,19 @@ class Connection:
         self._handshake()
         self._read_on()
 
+    def _start_deflate(self, engine: Engine) -> None:
+        """The go-ahead is written in plain; from now on both sides compress (RFC 4978 3). Octets that came too early cannot be told apart."""
+        engine.want_deflate = False
+        if engine.inbox:
+            self._drop("deflate_broken", "octets behind COMPRESS")
+        else:
+            self._deflate = Deflate()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the peer does not take what is written to it."""
+        return self._stalled
+
     def flush(self) -> None:
         """Write what the engine has to send."""
         if self.session is not None and self.session.engine.out:
@@ -305,6 +344,8 @@ class Connection:
         """Send octets, through TLS when it is up. Nothing is copied: do not change a memoryview until it is sent."""
         if self.closed or self._ending or not data:
             return
+        if self._deflate is not None:
+            data = self._deflate.compress(data)
         if self._stream is None:
             self._transmit(data)
             return
@@ -370,7 +411,7 @@ class Connection:
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         elif self._deciding is None and self.session is not None:
-            self._advance()
+            self.advance()
         elif self._deciding is not None:
             self._read_on()
 
