@@ -1,6 +1,6 @@
 """What becomes of each recipient after an attempt, and who has to hear of it (RFC 3461, 3464, RFC 5321 6.1).
 
-Asked by servers/smtpout.py with the outcomes of an attempt: `final` gives up what is too old, `notices` says which DSNs the sender
+Asked by servers/smtpout/daemon.py with the outcomes of an attempt: `final` gives up what is too old, `notices` says which DSNs the sender
 gets. Nobody who sent with the null reverse-path ever gets one, so a DSN never causes another. Values only.
 """
 

@@ -1,6 +1,6 @@
 """MX: from records and addresses to the hosts that may be asked, in order (RFC 5321 5.1, RFC 7505).
 
-Asked by servers/nexthop.py, which does the lookups; chance comes in as `shuffle`. What must never be reached is decided here:
+Asked by servers/smtpout/nexthop.py, which does the lookups; chance comes in as `shuffle`. What must never be reached is decided here:
 ourselves, and networks that nobody on the Internet can mean. The addresses that come out are the addresses to connect to.
 """
 

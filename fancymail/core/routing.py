@@ -3,7 +3,7 @@
     routes = Routes(settings.smtpout)
     for route, recipients in routes.group(envelope.recipients, pending).items(): ...
 
-Asked by servers/smtpout.py. It knows the settings and the domains, nothing of DNS, hosts or connections.
+Asked by servers/smtpout/daemon.py. It knows the settings and the domains, nothing of DNS, hosts or connections.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """When to try again, how hard to press, whom to leave alone: the numbers behind outbound mail.
 
 `Schedule` says when a message is due again and when it is given up; `Window` how many connections an address bears; `DeadHosts`
-which addresses are not worth a try now; `Pace` how many messages a minute a destination takes. Used by servers/smtpout.py and
-servers/destination.py. Time and chance come in as parameters.
+which addresses are not worth a try now; `Pace` how many messages a minute a destination takes. Used by servers/smtpout/daemon.py and
+servers/smtpout/destination.py. Time and chance come in as parameters.
 """
 
 from __future__ import annotations

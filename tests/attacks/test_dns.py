@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from fancymail.core.mx import Identity, NoRoute
 from fancymail.core.routing import Route
-from fancymail.servers.dnswire import DnsError
-from fancymail.servers.nexthop import NextHops, owned, read_hosts
-from fancymail.servers.resolver import Limits, Resolver
-from tests.servers.fakedns import FakeDns
+from fancymail.servers.smtpout.dnswire import DnsError
+from fancymail.servers.smtpout.nexthop import NextHops, owned, read_hosts
+from fancymail.servers.smtpout.resolver import Limits, Resolver
+from tests.servers.smtpout.fakedns import FakeDns
 
 BAD = "203.0.113.66"
 CANARY = {("canary.test", "MX"): ["10 mx.canary.test."], ("mx.canary.test", "A"): ["8.8.8.8"], ("mx.canary.test", "AAAA"): ["2a00::8"]}

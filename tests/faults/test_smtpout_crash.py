@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.fakemx import FakeMx
+from tests.servers.smtpout.fakemx import FakeMx
 from tests.servers.test_smtpout import House, zone
 
 ROOT = Path(__file__).parents[2]

@@ -1,6 +1,6 @@
 """The client's side of an SMTP session (RFC 5321): a host's replies in, our commands out.
 
-Driven by servers/destination.py, one engine per connection. It greets, starts TLS and authenticates by itself, then says Ready;
+Driven by servers/smtpout/destination.py, one engine per connection. It greets, starts TLS and authenticates by itself, then says Ready;
 for each `send(transaction)` it says WantContent once the host wants it, and Ended with an outcome per recipient. A session
 that ends before says Failed. It never reads a file, never decides about a failure, never believes a reply out of turn.
 """

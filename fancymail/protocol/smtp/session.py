@@ -1,6 +1,6 @@
 """What a client session is told and what it tells: profile, deadlines and events.
 
-Values only. `Profile` and `Timeouts` go into SmtpClient, the events come out of it; servers/destination.py makes the ones and
+Values only. `Profile` and `Timeouts` go into SmtpClient, the events come out of it; servers/smtpout/destination.py makes the ones and
 reads the others.
 """
 

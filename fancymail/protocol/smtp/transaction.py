@@ -1,6 +1,6 @@
 """One mail transaction as a client speaks it: what is asked of the next hop, and the commands for it.
 
-Built by servers/destination.py for one message and its recipients at one destination; used by the client engine. `refusal` says
+Built by servers/smtpout/destination.py for one message and its recipients at one destination; used by the client engine. `refusal` says
 before anything is sent what this server cannot do for this message. Never talks, never reads the content.
 """
 

@@ -19,8 +19,8 @@ from fancymail.servers.queue import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
 from fancymail.storage.ports.queue import State
 from fancymail.storage.slots import read_slot, write_slot
-from tests.servers.fakedns import FakeDns
-from tests.servers.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx
+from tests.servers.smtpout.fakedns import FakeDns
+from tests.servers.smtpout.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx
 from tests.servers_kit import operator, running
 
 CONTENT = b"Received: from client by us.test with id x;\r\n\tSat, 1 Jan 2026 00:00:00 +0000\r\nSubject: hi\r\nMessage-ID: <m@s.test>\r\n\r\n.dot\r\n"
@@ -403,7 +403,7 @@ async def test_send_takes_slots_and_nothing_else(tmp_path) -> None:
 # life
 
 async def test_a_stop_gives_back_what_is_under_way(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("fancymail.servers.smtpout.FINISH", 0.1)
+    monkeypatch.setattr("fancymail.servers.smtpout.daemon.FINISH", 0.1)
     async with FakeMx({"MAIL": HANG}) as mx, House(tmp_path, zone("x.test"), mx.port, command_timeout=300.0) as house:
         async with running(SmtpOutServer, tmp_path, house.tables) as daemon:
             path = await house.push("bob@x.test")

@@ -4,7 +4,7 @@
     ... link.hand_over(...) ...
     pool.give_back(link, good=True)
 
-Used by servers/destination.py. Whoever waits for a connection waits for a bounded time in a bounded line, per address: a tarpit
+Used by servers/smtpout/destination.py. Whoever waits for a connection waits for a bounded time in a bounded line, per address: a tarpit
 holds what is at its own door and nothing else.
 """
 

@@ -1,6 +1,6 @@
 """One connection to a host that takes mail: the socket and TLS around an SMTP client engine.
 
-Made by servers/destination.py. `open_link` connects and brings the session up, `Link.hand_over` sends one message. Content goes
+Made by servers/smtpout/destination.py. `open_link` connects and brings the session up, `Link.hand_over` sends one message. Content goes
 out in pieces with back-pressure; the engine's deadlines are kept here. It knows no routes, no queue, and logs nothing.
 """
 

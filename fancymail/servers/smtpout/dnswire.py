@@ -1,6 +1,6 @@
 """DNS questions and answers as octets: what we ask, and what of a reply we are ready to believe (RFC 1035, 2181, 2308, 6891).
 
-Used by servers/resolver.py. A reply counts only when it repeats our question octet by octet, mixed case included; of its records
+Used by servers/smtpout/resolver.py. A reply counts only when it repeats our question octet by octet, mixed case included; of its records
 only those count that the question leads to. Parsing is dnspython's; whatever it cannot read is a DnsError. No I/O here.
 """
 

@@ -3,7 +3,7 @@
     take -> look through the slot -> an errand per destination -> `result` after each transaction that delivered, before the next
          -> DSNs -> `result` for the rest -> settled, or `defer`
 
-Used by servers/smtpout.py. It keeps nothing: when the process dies at any point, the queue hands the message out again, and at
+Used by servers/smtpout/daemon.py. It keeps nothing: when the process dies at any point, the queue hands the message out again, and at
 most the one transaction under way per recipient is repeated (R9). It never talks to a host itself.
 """
 
@@ -31,7 +31,7 @@ from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.slots import SlotError
 
 from .destination import Decided, Destinations, Parcel
-from .notices import Notices
+from fancymail.servers.notices import Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 
 QUEUE = "outgoing"

@@ -27,7 +27,7 @@ from fancymail.storage.slots import SlotError, is_slot_id
 from .destination import Destinations
 from .dispatch import QUEUE, Dispatch, Task
 from .nexthop import NextHops, known_hosts, owned
-from .notices import Notices
+from fancymail.servers.notices import Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 from .pool import Pool
 from .resolver import Limits, Resolver, name_servers

@@ -2,7 +2,7 @@
 
     targets = await hops.find(route)         # in the order in which they are to be tried; NoRoute when there are none
 
-Called by servers/destination.py. Nothing is connected here; what is returned was checked, and is what will be connected to.
+Called by servers/smtpout/destination.py. Nothing is connected here; what is returned was checked, and is what will be connected to.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     await destinations.deliver(route, parcel, indexes, settle)
 
-Called by servers/smtpout.py. What is decided by a transaction goes to `settle` and is awaited before the next one begins, so that a
-crash repeats at most one (R9). It opens nothing itself (servers/pool.py does) and never touches the queue.
+Called by servers/smtpout/daemon.py. What is decided by a transaction goes to `settle` and is awaited before the next one begins, so that a
+crash repeats at most one (R9). It opens nothing itself (servers/smtpout/pool.py does) and never touches the queue.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.outgoing import INLINE, Damaged, open_outgoing, pieces
+from fancymail.servers.smtpout.outgoing import INLINE, Damaged, open_outgoing, pieces
 from fancymail.storage.slots import CONTENT_OFFSET, SlotError, read_slot, write_slot
 
 ENVELOPE = Envelope("i" * 26, "a@s.test", [Recipient("b@x.test")])

@@ -13,12 +13,12 @@ from fancymail.core.mx import Identity, Target
 from fancymail.core.routing import Route, Routes
 from fancymail.mail.envelope import Recipient
 from fancymail.protocol.smtp.transaction import Transaction
-from fancymail.servers.destination import Decided, Destinations, Parcel
-from fancymail.servers.nexthop import NextHops
-from fancymail.servers.pool import Pool
-from fancymail.servers.resolver import Limits, Resolver
-from tests.servers.fakedns import FakeDns
-from tests.servers.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx, certificate
+from fancymail.servers.smtpout.destination import Decided, Destinations, Parcel
+from fancymail.servers.smtpout.nexthop import NextHops
+from fancymail.servers.smtpout.pool import Pool
+from fancymail.servers.smtpout.resolver import Limits, Resolver
+from tests.servers.smtpout.fakedns import FakeDns
+from tests.servers.smtpout.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx, certificate
 
 CONTENT = b"Subject: hi\r\n\r\n.dot\r\nbody\r\n"
 
@@ -341,7 +341,7 @@ async def test_all_connections_together_are_bounded() -> None:
 
 
 async def test_a_tarpit_holds_nobody_but_those_at_its_door(monkeypatch) -> None:
-    monkeypatch.setattr("fancymail.servers.pool.STALL", 0.0)
+    monkeypatch.setattr("fancymail.servers.smtpout.pool.STALL", 0.0)
     async with FakeMx(greeting=HANG) as tarpit, FakeMx() as good:
         sender = Sender(FixedHops(), waiting_per_host=3, waiting_time=0.5, command_timeout=5.0)
         ways = {domain: [Target(domain, "127.0.0.1", port)] for domain, port in (("tar.test", tarpit.port), ("good.test", good.port))}

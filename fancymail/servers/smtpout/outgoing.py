@@ -2,7 +2,7 @@
 
     with await open_outgoing(path, sender, recipients) as message: ... message.facts, message.content() ...
 
-Used by servers/smtpout.py. The look through the content tells what a next hop must be able to do, and how many hosts the
+Used by servers/smtpout/daemon.py. The look through the content tells what a next hop must be able to do, and how many hosts the
 message has passed; what is not what was pushed never goes out. Large messages are read in a thread, small ones at once.
 """
 
