@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.smtpout.fakemx import FakeMx
-from tests.servers.test_smtpout import House, zone
+from tests.servers.smtpout.test_smtpout import House, zone
 
 ROOT = Path(__file__).parents[2]
 CHILD = "import sys; from fancymail.servers.launch import launch; launch('smtpout', sys.argv[1:])"
