@@ -168,7 +168,9 @@ class Idle:
 
 @value
 class IdleDone:
-    """DONE: say what is left to say, then ok."""
+    """DONE: say what is left to say, then ok. Without `done` the client said something else: the engine has answered, nothing is to be."""
+
+    done: bool = True
 
 
 @value
