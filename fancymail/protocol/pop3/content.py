@@ -35,7 +35,7 @@ class Top:
     def __init__(self, lines: int) -> None:
         self._left = lines
         self._in_header = True
-        self._line_start = True                 # the header may be empty: a message may begin with its empty line
+        self._partial = b""                     # of the line that the last chunk left open: its first two octets
         self.done = False
 
     def __call__(self, chunk: bytes) -> bytes | None:
@@ -52,12 +52,12 @@ class Top:
         position = 0
         while True:
             end = chunk.find(b"\n", position)
+            line = self._partial + chunk[position:min(position + 2, len(chunk) if end < 0 else end)]
             if end < 0:
-                self._line_start = self._line_start and chunk[position:] in (b"", b"\r")
+                self._partial = line[:2]
                 return len(chunk)
-            empty = self._line_start and chunk[position:end] in (b"", b"\r")
-            self._line_start, position = True, end + 1
-            if empty:
+            self._partial, position = b"", end + 1
+            if line in (b"", b"\r"):
                 self._in_header = False
                 return position
 

@@ -16,6 +16,7 @@ from fancymail.protocol.sasl import MAX_RESPONSE, offered
 
 LINE = 255                      # RFC 2449 4: octets of a command with its CRLF
 ABUSE = 1024 * 1024             # octets without an end of line that end the session
+TOO_LONG = b"too long"          # stands for a line that was thrown away; compared by identity
 AUTHORIZATION, TRANSACTION = "AUTHORIZATION", "TRANSACTION"
 
 # Command -> (method, the states that allow it, least and most arguments).
@@ -69,7 +70,7 @@ class Pop3Server(Engine):
             line = self._line()
             if line is None:
                 return None
-            event = self._response(line) if self._mechanism else self._command(line)
+            event = self._interpret(line)
             if self.maildrop is not None:
                 self.arm(self.options.idle)         # before the login, time counts from the connection on
             if event is not None:
@@ -77,23 +78,25 @@ class Pop3Server(Engine):
                 return event
         return None
 
+    def _interpret(self, line: bytes) -> Event | None:
+        if line is TOO_LONG:
+            self._complain(b"line too long")
+            mechanism, self._mechanism = self._mechanism, None
+            return SaslCancelled(mechanism) if mechanism else None
+        return self._response(line) if self._mechanism else self._command(line)
+
     def _line(self) -> bytes | None:
         """Take one line from the inbox, without its end. A line that is too long is thrown away as it comes."""
-        inbox = self.inbox
-        most = MAX_RESPONSE + 2 if self._mechanism or inbox[:4].upper() == b"AUTH" else LINE
-        end = inbox.find(b"\n")
-        while end >= most or end >= 0 and self._overlong:
-            del inbox[:end + 1]
-            self._overlong = 0
-            self._complain(b"line too long")
-            if self.closing:
-                return None
-            end = inbox.find(b"\n")
+        most = MAX_RESPONSE + 2 if self._mechanism or self.inbox[:4].upper() == b"AUTH" else LINE
+        end = self.inbox.find(b"\n")
         if end < 0:
             self._wait_for_end(most)
             return None
-        line = bytes(inbox[:end])
-        del inbox[:end + 1]
+        line = bytes(self.inbox[:end])
+        del self.inbox[:end + 1]
+        if end >= most or self._overlong:
+            self._overlong = 0
+            return TOO_LONG
         return line[:-1] if line[-1:] == b"\r" else line
 
     def _wait_for_end(self, most: int) -> None:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fancymail.ipc.message import IpcError
 from fancymail.protocol.sasl import ScramClient
 from fancymail.servers.tls import server_end_point
-from tests.servers.pop3.conftest import PASSWORD
+from tests.servers.pop3.kit import PASSWORD
 
 ALICE = "alice@example.test"
 SMALL = b"Subject: one\r\n\r\n.\r\nThis is the first message.\r\n"
