@@ -20,6 +20,7 @@ BAD_FROM = Refusal(550, "5.6.0", "The From field has no readable address")
 MANY_FROMS = Refusal(550, "5.6.0", "The message has more than one From field")                     # RFC 5322 3.6
 NO_FROM = Refusal(550, "5.6.0", "The message has neither a From field nor a sender")
 LOOP = Refusal(554, "5.4.6", "Mail loop: too many Received fields")                                # RFC 5321 6.3
+ROUND = Refusal(554, "5.4.6", "Mail loop: this address has sent the message away before")
 
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:")
 _OURS = (b"\nreturn-path", b"\nauthentication-results")

@@ -207,12 +207,12 @@ class SmtpSession(Session):
         if isinstance(verdict, Refusal):
             self._refuse("recipient", verdict, to=event.address)
         else:
-            self._take_recipient(event, verdict)
+            self._take_recipient(event, address, verdict)
 
-    def _take_recipient(self, event: events.Rcpt, routes: list[Route]) -> None:
+    def _take_recipient(self, event: events.Rcpt, address: str, routes: list[Route]) -> None:
         if self.transaction is None:                 # the connection closed while auth was asked
             return
-        self.transaction.add(event, routes)
+        self.transaction.add(event, address, routes)
         self.engine.reply(RECIPIENT_OK)
 
     # Content
@@ -278,6 +278,8 @@ class SmtpSession(Session):
             return
         if isinstance(block, Refusal):
             transaction.refuse(block)
+        elif transaction.loops(block):
+            transaction.refuse(heading.ROUND)
         else:
             self._write(self._received() + block)
 

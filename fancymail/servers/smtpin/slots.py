@@ -36,6 +36,7 @@ class SlotPool:
         self._unused: list[str] = []                 # slots that were given back
         self._waiting: deque[asyncio.Future] = deque()
         self._filling = False
+        self._stale = False                          # what is being opened was given before `forget`
         self._full_until = 0.0
 
     def __len__(self) -> int:
@@ -69,6 +70,7 @@ class SlotPool:
             writer.abort()
         self._ready.clear()
         self._unused.clear()
+        self._stale = self._filling
 
     def fill(self) -> None:
         """Have more slots ready soon."""
@@ -102,6 +104,12 @@ class SlotPool:
         if done.cancelled():
             return
         writers, error = done.result()
+        if self._stale:
+            self._stale = False
+            for writer in writers:
+                writer.abort()
+            self.fill()
+            return
         for writer in writers:
             waiting = self._next_waiting()
             if waiting is not None:
@@ -114,7 +122,7 @@ class SlotPool:
             self.fill()
 
     def _failed(self, error: IpcError) -> None:
-        self._filling = False
+        self._filling = self._stale = False
         if error.status == "4.3.1":
             self._full_until = self._loop.time() + FULL_MEMORY
         self._fail_waiting(error)

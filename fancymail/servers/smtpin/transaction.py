@@ -10,6 +10,7 @@ import errno
 
 from fancymail.core.reception import DISK_FULL, TEMPORARY, Refusal, Route
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.mail.trace import mark, marks
 from fancymail.protocol.smtp.events import Mail, Rcpt
 from fancymail.servers.smtpin.slots import SlotPool
 from fancymail.storage.slots import SlotWriter
@@ -21,24 +22,37 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 class Transaction:
     """Sender and recipients, then content. `refusal` is set once something is wrong with it; the client hears it at the end."""
 
-    __slots__ = ("mail", "recipients", "accepted", "writers", "refusal", "octets")
+    __slots__ = ("mail", "recipients", "accepted", "forwarded", "writers", "refusal", "octets")
 
     def __init__(self, mail: Mail) -> None:
         self.mail = mail
         self.recipients: dict[str, dict[str, Recipient]] = {}       # queue -> address -> recipient
         self.accepted: list[str] = []                               # as given in RCPT
+        self.forwarded: dict[str, str] = {}                         # accepted -> the alias of ours that leads away
         self.writers: list[tuple[SlotPool, SlotWriter]] = []
         self.refusal: Refusal | None = None
         self.octets = 0
 
-    def add(self, event: Rcpt, routes: list[Route]) -> None:
-        """Take a recipient. The same one again changes nothing: it gets one delivery."""
+    def add(self, event: Rcpt, given: str, routes: list[Route]) -> None:
+        """Take a recipient, `given` with its domain. The same one again changes nothing: it gets one delivery."""
         for kind, address in routes:
             known = self.recipients.setdefault(QUEUES[kind], {})
+            original = given if address != given else ""
             if address not in known:
-                original = event.address if address != event.address else ""
                 known[address] = Recipient(address, original, event.orcpt, event.notify)
+            if original and kind == "remote":
+                self.forwarded[event.address] = original
         self.accepted.append(event.address)
+
+    def loops(self, header: bytes) -> bool:
+        """Whether whoever takes this message would send it round again: all that it is for have sent it away before (RFC 5321 6.3).
+
+        If only some have, the others shall get it; fm-smtpout then gives those up that go round.
+        """
+        if len(self.forwarded) < len(set(self.accepted)):
+            return False
+        seen = marks(header)
+        return bool(seen) and all(mark(address) in seen for address in self.forwarded.values())
 
     @property
     def queues(self) -> list[str]:

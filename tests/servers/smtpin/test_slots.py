@@ -56,6 +56,18 @@ async def test_the_pool_is_filled_again_when_half_is_used(tmp_path, other):
     assert len(other.asked) == 2
 
 
+async def test_slots_that_were_given_before_they_were_forgotten_are_not_used(tmp_path, other):
+    pool = SlotPool(other.ask, "incoming", 2)
+    waiting = pool.take()
+    pool.forget()
+    other.answer(*paths(tmp_path, 0, 2))
+    await until(lambda: len(other.asked) == 2)
+    assert not waiting.done() and not len(pool)
+    other.answer(*paths(tmp_path, 2, 2))
+    await until(lambda: len(pool) == 1)
+    assert waiting.result().path.encode() == paths(tmp_path, 2, 1)[0]
+
+
 async def test_who_waits_is_served_in_order_and_the_error_reaches_all(tmp_path, other):
     pool = SlotPool(other.ask, "incoming", 2)
     waiting = [pool.take() for _ in range(3)]
