@@ -192,7 +192,9 @@ class Supervisor:
         elif signal.SIGHUP in self.signals:
             self.log.info("reloading")
             self._tell(self.children, signal.SIGHUP)
-        self.signals = [number for number in self.signals if number in (signal.SIGTERM, signal.SIGINT)]
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            while number in self.signals:
+                self.signals.remove(number)      # in place: a signal that comes right now must not be lost with the old list
 
     def _hung_up(self) -> bool:
         """Whether the terminal that we were started at is gone: then SIGHUP means the end, not new settings."""
@@ -228,7 +230,7 @@ class Supervisor:
 
     def _helper_ended(self, code: int) -> None:
         self.helper_pid = 0
-        if code != 0 and not self._stop_wanted():
+        if code != 0 and not self._stop_wanted() and not self.stopping:
             self.log.error("the start failed")
             self.code = 1
             self.signals.append(signal.SIGTERM)
