@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import itertools
 import os
+import socket
+import struct
 from base64 import b64decode, b64encode
 from pathlib import Path
 
@@ -231,6 +233,11 @@ class Talk:
     async def start_tls(self, context) -> None:
         """Upgrade, after a 220."""
         await self.writer.start_tls(context, server_hostname="127.0.0.1")
+
+    def vanish(self) -> None:
+        """Hang up with a reset: unlike an end, it says that no answer is wanted any more."""
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
 
     def close(self) -> None:
         """Hang up."""
