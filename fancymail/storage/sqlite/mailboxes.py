@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from hashlib import blake2b
 from pathlib import Path
 
 from fancymail.mail.derived import Derived
@@ -18,7 +17,7 @@ from fancymail.storage.sqlite.account import CHANGES_KEPT, SqliteAccount
 from fancymail.storage.sqlite.annotations import LACKING, MAILBOX, UNDERIVED
 from fancymail.storage.sqlite.database import open_database
 from fancymail.storage.sqlite.mailboxes_schema import STEPS
-from fancymail.storage.sqlite.shard import Shard
+from fancymail.storage.sqlite.shard import ReadShard, Shard, shard_of
 
 SLICE = 1000                    # rows of one kind that one purge lets go: it runs between deliveries
 UNUSED = """NOT EXISTS (SELECT 1 FROM state WHERE state.mid = msg.mid) AND NOT EXISTS (SELECT 1 FROM tomb WHERE tomb.mid = msg.mid)"""
@@ -39,10 +38,7 @@ class SqliteMailboxes:
 
     def account(self, name: str) -> SqliteAccount:
         """The mailboxes of an account."""
-        if len(self.shards) == 1:
-            return SqliteAccount(self.shards[0], name, self.changes)
-        place = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
-        return SqliteAccount(self.shards[place % len(self.shards)], name, self.changes)
+        return SqliteAccount(self.shards[shard_of(name, len(self.shards))], name, self.changes)
 
     def accounts(self) -> list[str]:
         """Those that have mailboxes."""
@@ -107,7 +103,7 @@ class SqliteMailboxes:
             shard.close()
 
 
-def shared(shard: Shard, account: str) -> list[tuple[str, Mailbox, str]]:
+def shared(shard: Shard | ReadShard, account: str) -> list[tuple[str, Mailbox, str]]:
     """What the access lists of a shard give an account: RFC 4314 2: what "anyone" has and what it has itself, less what is denied to it."""
     granted: dict[int, dict[str, str]] = {}
     names = (account, f"-{account}", "anyone", "-anyone")

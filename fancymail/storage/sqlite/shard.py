@@ -1,18 +1,21 @@
 """One shard of mailbox state: a connection whose transactions nest, so that the work of a whole loop turn shares one commit.
 
-Made by storage/sqlite/mailboxes.py. The outermost transaction is BEGIN IMMEDIATE ... COMMIT (one fsync), inner ones are savepoints: a verb
-that fails undoes itself and nobody else. It knows no table but `shard`.
+Made by storage/sqlite/mailboxes.py, and by reader.py in its form that only reads. The outermost transaction is BEGIN IMMEDIATE ... COMMIT (one
+fsync), inner ones are savepoints: a verb that fails undoes itself and nobody else. It knows no table but `shard`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 import apsw
 
 from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError
+
+BUSY = 5000                     # milliseconds that a reader waits while the writer recovers a database
 
 
 class Shard:
@@ -76,6 +79,52 @@ class Shard:
         elif row != (number, count):
             raise DatabaseError(f"{self.path}: is shard {row[0]} of {row[1]}, but the configuration says {number} of {count}: "
                                 f"set mailbox.shards back to {row[1]}")
+
+
+class ReadShard:
+    """A shard for reading beside its writer. `with shard:` is one moment of it; the file is opened at the first."""
+
+    def __init__(self, path: Path, mapped: int) -> None:
+        self.path, self.mapped = path, mapped
+        self.connection: apsw.Connection | None = None
+
+    def one(self, sql: str, bindings: Sequence = ()) -> tuple | None:
+        """The first row, or None."""
+        return self.execute(sql, bindings).fetchone()
+
+    def __enter__(self) -> ReadShard:
+        try:
+            if self.connection is None:
+                self._open()
+            self.execute("BEGIN")
+        except apsw.Error as error:
+            raise StoreFailed(f"{self.path}: {_reason(error)}") from error
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if self.connection is not None and self.connection.in_transaction:
+            self.execute("ROLLBACK")            # nothing was written
+        if isinstance(error, apsw.Error):
+            raise StoreFailed(_reason(error)) from error
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def _open(self) -> None:
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection.set_busy_timeout(BUSY)
+        connection.pragma("mmap_size", self.mapped)         # pages of all processes are the same memory
+        connection.pragma("cache_size", -1024)
+        connection.pragma("query_only", True)
+        connection.pragma("trusted_schema", False)
+        self.connection, self.execute = connection, connection.execute
+
+
+def shard_of(account: str, count: int) -> int:
+    """The number of an account's shard."""
+    return int.from_bytes(blake2b(account.encode(), digest_size=8).digest(), "big") % count if count > 1 else 0
 
 
 def _reason(error: apsw.Error) -> str:

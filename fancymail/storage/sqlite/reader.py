@@ -1,0 +1,242 @@
+"""Reading mailboxes from the shards of this machine, beside fm-mailbox (ports.reader.Reader): read-only connections, nothing in between.
+
+Made by fm-imap, by fm-mailbox for its reading verbs, by tests. Each call is one read transaction, so what it gives is one moment. What was
+not derived yet it has fm-mailbox derive (`derive`), since it may not write. Looking through texts is done by `run`, in a thread of the caller's.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from array import array
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fancymail.mail import uidset
+from fancymail.mail.derived import VERSION
+from fancymail.mail.uidset import LARGEST, Ranges
+from fancymail.storage.contents import Contents
+from fancymail.storage.ports.mailboxes import Mailbox, State
+from fancymail.storage.ports.reader import STORED, Changes, Content, Loaded, MailboxGone, Shared
+from fancymail.storage.sqlite.annotations import MAILBOX, SIZE
+from fancymail.storage.sqlite.derived import FIELDS, TEXTS, unpack
+from fancymail.storage.sqlite.mailboxes import shared
+from fancymail.storage.sqlite.shard import ReadShard, shard_of
+
+OWN = f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = ?"
+LOGGED = 100                    # changes that the log surely has; with more, all messages are looked at
+SCATTERED = 400                 # ranges of UIDs in these from which on, too
+MAPPED = 256 << 20              # octets of a database that are mapped into memory
+SLICE = 500                     # texts looked through at a time
+
+MSG = " CROSS JOIN msg ON msg.mid = box.mid"
+DERIVED = f" LEFT JOIN derived ON derived.mid = box.mid AND derived.version = {VERSION}"
+TEXT = " LEFT JOIN text ON text.mid = box.mid"
+
+_SOURCES = {"savedate": "box.savedate", "size": SIZE, "length": "length", "prefix": "prefix", "blob": "blob", "internaldate": "internaldate",
+            "emailid": "emailid", "threadid": "threadid", "header_text": "text.header", "text": "text.body",
+            **{field: f'derived."{field}"' for field in FIELDS}}
+
+Derive = Callable[[str, int, Ranges], Awaitable[None]]
+Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+async def at_once(work: Callable[[], Any]) -> Any:
+    """Do it here and now."""
+    return work()
+
+
+async def nothing(account: str, mailbox: int, uids: Ranges) -> None:
+    """Derive nothing."""
+
+
+class SqliteReader:
+    """All accounts of `directory`/shard-N.db, contents in `directory`/blobs. Files are opened when first needed."""
+
+    def __init__(self, directory: Path | str, shards: int = 1, *, derive: Derive = nothing, run: Run = at_once, mapped: int = MAPPED) -> None:
+        self.contents = Contents(Path(directory) / "blobs")
+        self.derive, self.run = derive, run
+        self.shards = [ReadShard(Path(directory) / f"shard-{number}.db", mapped // shards) for number in range(shards)]
+        self.scanned = [ReadShard(shard.path, mapped // shards) for shard in self.shards]     # in another thread
+        self.scanning = threading.Lock()
+
+    def number(self, account: str) -> int:
+        """The shard of an account."""
+        return shard_of(account, len(self.shards))
+
+    async def mailboxes(self, account: str) -> list[Mailbox]:
+        """All of an account."""
+        return list(map(Mailbox._make, self._rows(account, f"{OWN} ORDER BY mailbox.name", (account,))))
+
+    async def mailbox(self, account: str, name: str) -> Mailbox | None:
+        """One, or None."""
+        return next(map(Mailbox._make, self._rows(account, f"{OWN} AND mailbox.name = ?", (account, name))), None)
+
+    async def subscriptions(self, account: str) -> list[str]:
+        """Subscribed names."""
+        mine = "(SELECT id FROM account WHERE name = ?)"
+        return sorted(name for (name,) in self._rows(account, f"SELECT name FROM mailbox WHERE account = {mine} AND subscribed "
+                                                     f"UNION SELECT name FROM subscription WHERE account = {mine}", (account, account)))
+
+    async def metadata(self, account: str, mailbox: int = 0) -> dict[str, bytes]:
+        """Entries of a mailbox or of the account."""
+        return dict(self._rows(account, "SELECT metadata.name, value FROM metadata JOIN account ON account.id = metadata.account "
+                               "WHERE account.name = ? AND mailbox = ? ORDER BY metadata.name", (account, mailbox)))
+
+    async def acl(self, account: str, mailbox: int) -> dict[str, str]:
+        """Identifier -> rights."""
+        return dict(self._rows(account, "SELECT identifier, rights FROM acl JOIN mailbox ON mailbox.id = acl.mailbox JOIN account "
+                               "ON account.id = mailbox.account WHERE account.name = ? AND mailbox.id = ? ORDER BY identifier", (account, mailbox)))
+
+    async def shared(self, account: str) -> list[Shared]:
+        """What others gave an account rights to."""
+        found = []
+        for shard in self.shards:
+            with shard:
+                found += [Shared(*row) for row in shared(shard, account)]
+        return sorted(found, key=lambda row: (row.owner, row.mailbox.name))
+
+    def open(self, account: str, mailbox: int) -> SqliteBox:
+        """One mailbox."""
+        return SqliteBox(self, account, mailbox)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self.scanning:
+            for shard in (*self.shards, *self.scanned):
+                shard.close()
+
+    def _rows(self, account: str, sql: str, bindings: Sequence) -> list[tuple]:
+        with self.shards[self.number(account)] as shard:
+            return shard.execute(sql, bindings).fetchall()
+
+
+class SqliteBox:
+    """One mailbox (ports.reader.BoxReader)."""
+
+    __slots__ = ("reader", "account", "mailbox", "shard")
+
+    def __init__(self, reader: SqliteReader, account: str, mailbox: int) -> None:
+        self.reader, self.account, self.mailbox = reader, account, mailbox
+        self.shard = reader.shards[reader.number(account)]
+
+    async def load(self) -> Loaded:
+        """All of it."""
+        with self.shard as shard:
+            box = self._box()
+            rows = shard.execute("SELECT uid, flags, modseq FROM state WHERE mailbox = ? ORDER BY uid", (self.mailbox,)).fetchall()
+            uids, flags, modseqs = zip(*rows) if rows else ((), (), ())
+            return Loaded(box, self._keywords(), array("I", uids), array("Q", flags), array("Q", modseqs))
+
+    async def changes(self, modseq: int, uidnext: int) -> Changes:
+        """What became of it since."""
+        with self.shard as shard:
+            box = self._box()
+            if box.highestmodseq == modseq:
+                return Changes(box, self._keywords(), [], [])
+            vanished = None
+            if modseq >= box.vanish_floor:
+                vanished = uidset.merge(shard.execute("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (self.mailbox, modseq)))
+            sql, bindings = _within(self._suspects(box, modseq, uidnext), self.mailbox)
+            sql = f"SELECT box.uid, box.flags, box.modseq FROM {sql.format(table='state', joins='')} AND box.modseq > ?"
+            rows = shard.execute(sql, (*bindings, modseq))
+            return Changes(box, self._keywords(), list(map(State._make, rows)), vanished)
+
+    async def columns(self, names: Sequence[str], uids: Ranges, kept: bool = False) -> list[tuple]:
+        """Values in bulk."""
+        if not uids:
+            return []
+        with self.shard:
+            if not kept:
+                self._box()
+            rows, lacking = self._columns(names, uids, kept)
+        if lacking:
+            await self.reader.derive(self.account, self.mailbox, uidset.ranges(lacking))
+            with self.shard:
+                rows, lacking = self._columns(names, uids, kept)
+            if lacking:                     # they went meanwhile, or fm-mailbox could not
+                without = set(lacking)
+                rows = [row for row in rows if row[0] not in without]
+        return rows
+
+    async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
+        """Octets of a message."""
+        return self.reader.contents.octets(content, start, length)
+
+    async def matching(self, words: Sequence[str], place: str, uids: Ranges) -> list[int]:
+        """UIDs of those with all the words."""
+        there = await self.columns(("version",), uids)          # derives what was not
+        found: list[int] = []
+        for start in range(0, len(there), SLICE):
+            part = there[start:start + SLICE]
+            found += await self.reader.run(lambda: self._scan(words, place, part[0][0], part[-1][0], uids))
+        return found
+
+    def _scan(self, words: Sequence[str], place: str, first: int, last: int, uids: Ranges) -> list[int]:
+        """Look through the texts of some messages; in whichever thread."""
+        wanted = uidset.intersect(uids, [(first, last)])
+        texts = {"header": "text.header", "body": "text.body", "text": "text.header, text.body"}[place]
+        sql, bindings = _within(wanted, self.mailbox)
+        with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
+            sql = sql.format(table="state", joins=" CROSS JOIN text ON text.mid = box.mid")
+            return [uid for uid, *kept in shard.execute(f"SELECT box.uid, {texts} FROM {sql}", bindings) if _holds(words, map(unpack, kept))]
+
+    def _columns(self, names: Sequence[str], uids: Ranges, kept: bool) -> tuple[list[tuple], list[int]]:
+        """Rows, and the UIDs of those of which nothing was derived."""
+        derived, texts = any(name in FIELDS for name in names), any(name in TEXTS for name in names)
+        joins = MSG if any(name in STORED and name != "savedate" for name in names) else ""
+        joins += DERIVED if derived or texts else ""
+        joins += TEXT if texts else ""
+        witness = next((place for place, name in enumerate(names, 1) if name in FIELDS and name != "fields"), 0)
+        columns = ["box.uid", *(_SOURCES[name] for name in names)]
+        if (derived or texts) and not witness:
+            columns.append("derived.version")
+            witness = len(columns) - 1
+        sql, bindings = _within(uids, self.mailbox)
+        sql = sql.format(table="tomb" if kept else "state", joins=joins)
+        rows = self.shard.execute(f"SELECT {', '.join(columns)} FROM {sql}", bindings).fetchall()
+        lacking = [row[0] for row in rows if row[witness] is None] if witness else []
+        if texts or witness > len(names):
+            rows = [_unpacked(names, row) for row in rows]
+        return rows, lacking
+
+    def _suspects(self, box: Mailbox, modseq: int, uidnext: int) -> Ranges:
+        """The UIDs among which are all that changed since."""
+        if box.highestmodseq - modseq > LOGGED:
+            return [(1, LARGEST)]
+        rows = self.shard.execute("SELECT uids FROM change WHERE mailbox = ? AND modseq > ? AND kind = 'flags'", (self.mailbox, modseq))
+        pairs = [pair for (uids,) in rows for pair in uidset.parse(uids)]
+        return uidset.merge([*pairs, (uidnext, LARGEST)]) if len(pairs) <= SCATTERED else [(1, LARGEST)]
+
+    def _box(self) -> Mailbox:
+        row = self.shard.one(f"{OWN} AND mailbox.id = ?", (self.account, self.mailbox))
+        if row is None:
+            raise MailboxGone(str(self.mailbox))
+        return Mailbox._make(row)
+
+    def _keywords(self) -> dict[str, int]:
+        return dict(self.shard.execute("SELECT name, 1 << bit FROM keyword WHERE mailbox = ? ORDER BY bit", (self.mailbox,)))
+
+
+def _within(uids: Ranges, mailbox: int) -> tuple[str, tuple]:
+    """The messages of some UIDs as what stands behind FROM, with places for {table} (called box) and {joins}; and its bindings."""
+    if len(uids) == 1:
+        return "{table} AS box{joins} WHERE box.mailbox = ? AND box.uid BETWEEN ? AND ?", (mailbox, *uids[0])
+    return ("json_each(?) AS pair CROSS JOIN {table} AS box ON box.mailbox = ? AND box.uid BETWEEN pair.value ->> 0 AND pair.value ->> 1"
+            "{joins} WHERE 1"), (json.dumps(uids), mailbox)
+
+
+def _unpacked(names: Sequence[str], row: tuple) -> tuple:
+    """A row of `columns` with readable texts, and without its witness."""
+    return (row[0], *(unpack(value) if name in TEXTS and value is not None else value for name, value in zip(names, row[1:])))
+
+
+def _holds(words: Sequence[str], texts: Iterable[str]) -> bool:
+    """Whether each of the words is in one of the texts."""
+    missing = words
+    for text in texts:
+        missing = [word for word in missing if word not in text]
+        if not missing:
+            return True
+    return False
