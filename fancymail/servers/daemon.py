@@ -217,7 +217,12 @@ class Daemon:
         """Open the doors, run until stop(), close."""
         self.loop = asyncio.get_running_loop()
         self.ended = asyncio.Event()
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            if context := getattr(self, "context", None):
+                context.destroy(0)              # an open context would keep the process from ending
+            raise
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self.loop.add_signal_handler(number, self.stop)
