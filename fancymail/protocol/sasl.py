@@ -1,4 +1,4 @@
-"""SASL mechanisms as conversations without I/O: PLAIN, LOGIN and SCRAM on the server's side, PLAIN and SCRAM on the client's.
+"""SASL mechanisms as conversations without I/O: PLAIN, LOGIN, SCRAM and OAuth tokens on the server's side, PLAIN and SCRAM on the client's.
 
 A server mechanism is fed decoded responses by `step(response)` and answers with one value: `Challenge(data)`; `CheckPassword`,
 which the caller decides by itself; `NeedKeys(username)`, answered by `keys(...)`; or `Success(...)`. A client that breaks the
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from fancymail.mail.saslprep import saslprep
 from fancymail.mail.scram import HASHES, MIN_ITERATIONS, ScramKeys, salted_password
 
-MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+MECHANISMS = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
+OAUTH = ("OAUTHBEARER", "XOAUTH2")
+SECRETS = (*OAUTH, "PLAIN", "LOGIN")         # these show what opens the account to whoever can read the connection
 MAX_RESPONSE = 12_288           # octets of base64 (RFC 4954 section 4)
 MAX_ITERATIONS = 1_000_000      # a client computes no more than this for a server: 0.5 s or so
 
@@ -51,6 +53,17 @@ class CheckPassword:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckToken:
+    """The client has shown an OAuth token. If it is wrong, go on with `failed(...)`. `authzid`: "" or whom to act as."""
+
+    authzid: str
+    token: bytes
+
+    def __repr__(self) -> str:
+        return f"CheckToken(authzid={self.authzid!r})"
+
+
+@dataclass(frozen=True, slots=True)
 class NeedKeys:
     """Look up the SCRAM keys of `username` and hand them to `keys(...)`, made-up ones when there is no such user."""
 
@@ -66,14 +79,14 @@ class Success:
     data: bytes
 
 
-Outcome = Challenge | CheckPassword | NeedKeys | Success
+Outcome = Challenge | CheckPassword | CheckToken | NeedKeys | Success
 
 
 def offered(mechanisms: tuple[str, ...], tls: bool, binding: bool, plaintext: bool = False) -> tuple[str, ...]:
-    """Return what to advertise of the configured mechanisms: passwords in the clear only under TLS (or where `plaintext` is
+    """Return what to advertise of the configured mechanisms: passwords and tokens only under TLS (or where `plaintext` is
     allowed), -PLUS only where the connection has channel-binding data."""
     return tuple(name for name in mechanisms
-                 if (tls or plaintext or name not in ("PLAIN", "LOGIN")) and (binding or not name.endswith("-PLUS")))
+                 if (tls or plaintext or name not in SECRETS) and (binding or not name.endswith("-PLUS")))
 
 
 def decode_response(text: bytes) -> bytes:
@@ -126,10 +139,39 @@ class Login:
         return CheckPassword("", self._username, response)
 
 
+class Bearer:
+    """OAUTHBEARER (RFC 7628) and Google's XOAUTH2: a token in one message. A wrong one is told by a challenge, whose answer ends it."""
+
+    def __init__(self, mechanism: str) -> None:
+        self._shape = _BEARER if mechanism == "OAUTHBEARER" else _XOAUTH2
+        self._failed = False
+
+    def step(self, response: bytes | None) -> Outcome:
+        """Ask for the message, read it, or hear that the client knows that it failed."""
+        if self._failed:
+            raise SaslError("the token was refused")        # RFC 7628 3.2.3: whatever the client's last answer is
+        if response is None:
+            return Challenge(b"")
+        match = self._shape.fullmatch(response)
+        if match is None:
+            raise SaslError("the message cannot be read", "invalid-encoding", syntax=True)
+        user = match["user"] or b""
+        return CheckToken(_name(user) if user else "", match["token"])
+
+    def failed(self, told: bytes) -> Challenge:
+        """The token is wrong; `told`: JSON for the client."""
+        self._failed = True
+        return Challenge(told)
+
+
 _SASLNAME = rb"(?:[^\0=,]|=2C|=3D)+"
 _CLIENT_FIRST = re.compile(
     rb"(?P<gs2>(?P<flag>n|y|p=(?P<kind>[A-Za-z0-9.-]+)),(?:a=(?P<authzid>%s))?,)"
     rb"(?P<bare>n=(?P<name>%s),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-z]=[^\0,]+)*)" % (_SASLNAME, _SASLNAME))
+_TOKEN = rb"(?i:bearer) (?P<token>[A-Za-z0-9._~+/-]+=*)"
+_BEARER = re.compile(rb"[ny],(?:a=(?P<user>%s))?,\x01(?:(?!auth=)[A-Za-z]+=[^\0\x01]*\x01)*auth=%s\x01(?:(?!auth=)[A-Za-z]+=[^\0\x01]*\x01)*\x01"
+                     % (_SASLNAME, _TOKEN))
+_XOAUTH2 = re.compile(rb"user=(?P<user>[^\0\x01]*)\x01auth=%s\x01\x01" % _TOKEN)
 _CLIENT_FINAL = re.compile(
     rb"(?P<unproved>c=(?P<binding>[A-Za-z0-9+/=]+),r=(?P<nonce>[!-+\--~]+)(?:,[A-Za-z]=[^\0,]+)*)"
     rb",p=(?P<proof>[A-Za-z0-9+/=]+)")
@@ -237,12 +279,14 @@ def _xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(len(one), "big")
 
 
-def server(mechanism: str, nonce: str, binding: bytes = b"", plus_offered: bool = False) -> Plain | Login | Scram:
+def server(mechanism: str, nonce: str, binding: bytes = b"", plus_offered: bool = False) -> Plain | Login | Bearer | Scram:
     """Return a fresh server side of a mechanism named in capitals; raises KeyError for one that is not known."""
     if mechanism == "PLAIN":
         return Plain()
     if mechanism == "LOGIN":
         return Login()
+    if mechanism in OAUTH:
+        return Bearer(mechanism)
     return Scram(mechanism, nonce, binding, plus_offered)
 
 

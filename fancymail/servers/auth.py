@@ -12,11 +12,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from fancymail.core.accounts import Directory
 from fancymail.core.aliases import AccountError
 from fancymail.core.budget import Budget
 from fancymail.core.passwords import Credentials, PasswordRefused, Passwords
+from fancymail.core.tokens import Issuer, Tokens, keys_of
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Address, Caller, Count, Flag, Octets, Raw, Text, UserName, Word, verb
 from fancymail.mail.scram import HASHES
@@ -94,7 +96,8 @@ class AuthServer(Daemon):
         pool = Pool(options.workers, options.waiting)
         logins = Logins(directory, passwords, budget, pool, remember=options.remember, delay=options.failure_delay,
                         upgrade=self._upgrade)
-        exchanges = Exchanges(logins, mechanisms=options.mechanisms, plaintext=options.plaintext, most=options.exchanges,
+        tokens = Tokens([_issuer(issuer, self.paths.state) for issuer in options.oauth.values()])
+        exchanges = Exchanges(logins, tokens, mechanisms=options.mechanisms, plaintext=options.plaintext, most=options.exchanges,
                               timeout=options.exchange_timeout, note=self.log.info)
         if self.logins:
             budget.adopt(self.logins.budget)
@@ -351,6 +354,18 @@ class AuthServer(Daemon):
 def _origin(address: str, caller: Caller) -> str:
     """Return where a login comes from; an operator who names no address sits at this machine."""
     return address or ("127.0.0.1" if caller.role == "operator" else "")
+
+
+def _issuer(options, state: Path) -> Issuer:
+    """Read the keys of an issuer of tokens. Raises ValueError."""
+    where = f"the keys of {options.issuer}"
+    try:
+        text = options.keys or (state / options.keys_file).read_bytes()
+        return Issuer(options.issuer, options.audience, keys_of(text), options.claim, options.scope)
+    except OSError as error:
+        raise ValueError(f"{where} cannot be read: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {options.keys_file or 'what the settings hold'} {error}") from None
 
 
 def _text(password: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from fancymail.core.aliases import AccountError
 from fancymail.core.budget import is_loopback
+from fancymail.core.tokens import TokenRefused, Tokens
 from fancymail.protocol import sasl
 from fancymail.servers.logins import Busy, Logins, Refused
 from fancymail.storage.ports.accounts import Account
@@ -29,7 +31,7 @@ class Exchange:
     """One login under way."""
 
     name: str
-    mechanism: sasl.Plain | sasl.Login | sasl.Scram
+    mechanism: sasl.Plain | sasl.Login | sasl.Bearer | sasl.Scram
     began: float
     steps: int = 0
     username: str = ""
@@ -47,11 +49,12 @@ class Client:
 
 class Exchanges:
     """The table. `mechanisms`: what is taken; `plaintext`: also passwords without TLS; `most`, `timeout`: its bounds;
-    `note(event, **facts)` writes a log line."""
+    `note(event, **facts)` writes a log line; `tokens` decides about OAuth, which is taken only where it has an issuer."""
 
-    def __init__(self, logins: Logins, *, mechanisms: tuple[str, ...], plaintext: bool, most: int, timeout: float,
+    def __init__(self, logins: Logins, tokens: Tokens, *, mechanisms: tuple[str, ...], plaintext: bool, most: int, timeout: float,
                  note: Callable[..., None]) -> None:
-        self.mechanisms, self.plaintext, self.most, self.timeout = mechanisms, plaintext, most, timeout
+        self.mechanisms = tuple(name for name in mechanisms if tokens or name not in sasl.OAUTH)
+        self.plaintext, self.most, self.timeout, self._tokens = plaintext, most, timeout, tokens
         self._logins, self._note, self._loop = logins, note, asyncio.get_running_loop()
         self._open: OrderedDict[tuple[str, str], Exchange] = OrderedDict()
 
@@ -103,16 +106,33 @@ class Exchanges:
         if isinstance(outcome, sasl.CheckPassword):
             account = await self._logins.password(outcome.username, outcome.password, client.address)
             return self._act(account, outcome.authzid, client), b""
+        if isinstance(outcome, sasl.CheckToken):
+            return self._token(exchange, outcome, client)
         account = self._logins.proved(outcome.username, exchange.version)
         if account is None:
             raise sasl.SaslError("the account changed meanwhile")
         self._logins.succeeded(account, client.address)
         return self._act(account, outcome.authzid, client), b64encode(outcome.data)
 
+    def _token(self, exchange: Exchange, shown: sasl.CheckToken, client: Client) -> bytes | tuple[str, bytes]:
+        """Look at an OAuth token. What is wrong with it stands in the log; the client hears that it is, and the exchange goes on to fail."""
+        exchange.username = shown.authzid
+        self._logins.admit(shown.authzid, client.address)
+        try:
+            account = self._logins.directory.find(self._tokens.user(shown.token, time.time()))
+            if account is None or not account.enabled:
+                raise TokenRefused("its user has no account here")
+            acting = self._act(account, shown.authzid, client)
+        except (TokenRefused, Refused) as error:
+            self._note("token refused", reason=str(error), mechanism=exchange.name, client=client.address)
+            return b64encode(exchange.mechanism.failed(self._tokens.challenge()).data)
+        self._logins.succeeded(account, client.address)
+        return acting, b""
+
     def _begin(self, name: str, client: Client, now: float) -> Exchange:
         if name not in self.mechanisms:
             raise AccountError("5.5.4", "unrecognized authentication type")
-        if name in ("PLAIN", "LOGIN") and name not in self.offered(client):         # RFC 4954 section 4
+        if name in sasl.SECRETS and name not in self.offered(client):         # RFC 4954 section 4
             raise AccountError("5.7.11", "encryption required for this authentication type")
         if len(self._open) >= self.most:
             raise Busy("too many logins at the same time, try again later")

@@ -93,7 +93,7 @@ class Logins:
     async def password(self, user: str, password: bytes, address: str) -> Account:
         """Return the account that a user name and password open; raises Refused, or Busy when it was not looked at."""
         started = self._loop.time()
-        key, account = self._admit(user, address)
+        key, account = self.admit(user, address)
         if len(password) > LONGEST:
             await self.fail(key, address, b"", started)
         digest = self._digest(key, password, account.version if account else 0)
@@ -111,7 +111,7 @@ class Logins:
 
     def keys(self, user: str, mechanism: str, address: str) -> tuple[ScramKeys, int]:
         """Return SCRAM keys for a user, real or made up, and the version of the account, 0 for nobody; raises Busy."""
-        key, account = self._admit(user, address)
+        key, account = self.admit(user, address)
         keys, _ = self.passwords.keys(account, key, mechanism)
         return keys, account.version if account else 0
 
@@ -140,7 +140,8 @@ class Logins:
         """Forget all right passwords: something about the accounts changed."""
         self._right.clear()
 
-    def _admit(self, user: str, address: str) -> tuple[str, Account | None]:
+    def admit(self, user: str, address: str) -> tuple[str, Account | None]:
+        """Return a user's key and account, unless its failures or those of the address make it wait; raises Busy."""
         key = self.directory.key(user)
         wait = self.budget.wait(key, address, time.monotonic())
         if wait > 0:

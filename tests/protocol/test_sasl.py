@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fancymail.mail.scram import ScramKeys, derive
 from fancymail.protocol import sasl
-from fancymail.protocol.sasl import Challenge, CheckPassword, NeedKeys, SaslError, Scram, ScramClient, Success
+from fancymail.protocol.sasl import Challenge, CheckPassword, CheckToken, NeedKeys, SaslError, Scram, ScramClient, Success
 
 BINDING = hashlib.sha256(b"a certificate").digest()
 NONCE = "3rfcNHYJY1ZVvWVs7j"
@@ -209,7 +209,8 @@ def test_passwords_and_keys_are_in_no_repr():
 
 def test_offered():
     assert sasl.offered(sasl.MECHANISMS, tls=False, binding=False) == ("SCRAM-SHA-256", "SCRAM-SHA-1")
-    assert sasl.offered(sasl.MECHANISMS, tls=True, binding=False) == ("SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+    assert sasl.offered(sasl.MECHANISMS, tls=True, binding=False) == (
+        "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
     assert sasl.offered(sasl.MECHANISMS, tls=True, binding=True) == sasl.MECHANISMS
     assert sasl.offered(("PLAIN",), tls=False, binding=False, plaintext=True) == ("PLAIN",)
 
@@ -252,3 +253,37 @@ def test_a_changed_scram_message_never_succeeds(name, place, junk):
     place %= len(final)
     with pytest.raises(SaslError):
         server.step(final[:place] + junk + final[place:])
+
+
+BEARER = b"n,a=alice@example.test,\x01host=mail.example.test\x01port=143\x01auth=Bearer abc.def.ghi==\x01\x01"
+
+
+@pytest.mark.parametrize("mechanism, message, authzid", [
+    ("OAUTHBEARER", BEARER, "alice@example.test"), ("OAUTHBEARER", b"y,,\x01auth=bearer abc.def.ghi==\x01\x01", ""),
+    ("OAUTHBEARER", b"n,a=a=2Cb=3Dc,\x01auth=Bearer abc.def.ghi==\x01port=1\x01\x01", "a,b=c"),
+    ("XOAUTH2", b"user=alice@example.test\x01auth=Bearer abc.def.ghi==\x01\x01", "alice@example.test")])
+def test_tokens(mechanism, message, authzid):
+    side = sasl.server(mechanism, NONCE)
+    assert side.step(None) == Challenge(b"")
+    assert side.step(message) == CheckToken(authzid, b"abc.def.ghi==")
+    assert side.failed(b"{}") == Challenge(b"{}")
+    with pytest.raises(SaslError) as error:
+        side.step(b"\x01")
+    assert not error.value.syntax, "this counts as a wrong login"
+
+
+@pytest.mark.parametrize("mechanism, message", [
+    ("OAUTHBEARER", b""), ("OAUTHBEARER", b"\x01"), ("OAUTHBEARER", b"n,,"), ("OAUTHBEARER", b"n,,\x01\x01"),
+    ("OAUTHBEARER", b"p=tls-server-end-point,,\x01auth=Bearer x\x01\x01"), ("OAUTHBEARER", b"n,,\x01auth=Basic x\x01\x01"),
+    ("OAUTHBEARER", b"n,,\x01auth=Bearer x\x01auth=Bearer y\x01\x01"), ("OAUTHBEARER", BEARER[:-1]), ("OAUTHBEARER", BEARER + b"x"),
+    ("OAUTHBEARER", b"n,,\x01auth=Bearer x\0y\x01\x01"), ("XOAUTH2", BEARER), ("XOAUTH2", b"user=a\x01auth=Bearer x\x01"),
+    ("XOAUTH2", b"user=\xff\x01auth=Bearer x\x01\x01")])
+def test_tokens_that_cannot_be_read(mechanism, message):
+    with pytest.raises(SaslError) as error:
+        sasl.server(mechanism, NONCE).step(message)
+    assert error.value.syntax
+
+
+def test_a_token_needs_tls():
+    assert sasl.offered(("OAUTHBEARER", "XOAUTH2", "SCRAM-SHA-256"), tls=False, binding=False) == ("SCRAM-SHA-256",)
+    assert "wonderland" not in repr(CheckToken("alice", b"wonderland"))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from base64 import b64decode, b64encode
 
 import passlib.hash
 import pytest
 import scramp
+from joserfc import jwt
+from joserfc.jwk import ECKey
 
 from fancymail.base.settings.load import parse_settings
 from fancymail.ipc.message import IpcError
@@ -450,3 +453,70 @@ async def test_accounts_stay_over_a_restart(tmp_path):
             again = await world.say("sasl", "s", "SCRAM-SHA-1", b64encode(b"n,,n=nobody,r=x"), STRANGER, 1)
             salts = [b64decode(answer[1]).split(b",")[1] for answer in (challenge, again)]
             assert salts[0] == salts[1]
+
+
+# -- OAuth -------------------------------------------------------------------------------------------------------------------
+
+KEY = ECKey.generate_key("P-256", {"kid": "one"}, auto_kid=False)
+ISSUER = {"issuer": "https://id.example.test", "audience": "mail", "keys": json.dumps({"keys": [KEY.as_dict(private=False)]})}
+
+
+@pytest.fixture
+async def issued(tmp_path):
+    async with running(AuthServer, tmp_path, tables(oauth={"one": ISSUER})) as daemon:
+        with operator(tmp_path, "auth") as client:
+            yield await World(daemon, client).fill()
+
+
+def token(user="alice@example.test", **claims) -> str:
+    told = {"iss": "https://id.example.test", "aud": "mail", "email": user, "exp": int(time.time()) + 600} | claims
+    return jwt.encode({"alg": "ES256", "kid": "one"}, told, KEY, algorithms=["ES256"])
+
+
+def bearer(user: str, shown: str, mechanism="OAUTHBEARER") -> bytes:
+    start = f"user={user}" if mechanism == "XOAUTH2" else f"n,a={user}," if user else "n,,"
+    return b64encode(f"{start}\x01auth=Bearer {shown}\x01\x01".encode())
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+async def test_a_token_opens_its_account(issued, mechanism):
+    assert await issued.say("sasl", "s1", mechanism, bearer("alice@example.test", token(), mechanism), STRANGER, 1) == ["alice@example.test", ""]
+    assert await issued.say("sasl", "s2", mechanism, b"", STRANGER, 1) == ["challenge", ""]
+    assert await issued.say("sasl", "s2", mechanism, bearer("alice@example.test", token(), mechanism), STRANGER, 1) == ["alice@example.test", ""]
+
+
+@pytest.mark.parametrize("user, shown", [
+    ("alice@example.test", "no.such.token"), ("bob@other.test", token()), ("alice@example.test", token("nobody@example.test")),
+    ("alice@example.test", token(exp=1)), ("", token("carol@example.test"))])
+async def test_a_wrong_token_is_told_and_fails(issued, user, shown):
+    word, told = await issued.say("sasl", "s1", "OAUTHBEARER", bearer(user, shown), STRANGER, 1)
+    assert word == "challenge" and json.loads(b64decode(told))["status"] == "invalid_token"
+    assert await issued.refused("sasl", "s1", "OAUTHBEARER", b64encode(b"\x01"), STRANGER, 1) == "5.7.8"
+    assert shown not in (issued.daemon.paths.log).read_text()
+
+
+async def test_wrong_tokens_make_the_guesser_wait(issued):
+    for number in range(25):
+        try:
+            await issued.say("sasl", f"s{number}", "XOAUTH2", bearer("alice@example.test", "a.b.c", "XOAUTH2"), STRANGER, 1)
+            await issued.say("sasl", f"s{number}", "XOAUTH2", b"=", STRANGER, 1)
+        except IpcError as error:
+            last = error.status
+    assert last == "4.7.0"
+
+
+async def test_tokens_are_offered_where_there_is_an_issuer(issued):
+    assert {"OAUTHBEARER", "XOAUTH2"} <= set(await issued.say("mechanisms", STRANGER, 1, 0))
+    assert "OAUTHBEARER" not in await issued.say("mechanisms", STRANGER, 0, 0)
+    assert await issued.refused("sasl", "s", "OAUTHBEARER", bearer("", token()), STRANGER, 0) == "5.7.11"
+
+
+async def test_none_are_taken_where_there_is_none(world):
+    assert "OAUTHBEARER" not in await world.say("mechanisms", STRANGER, 1, 0)
+    assert await world.refused("sasl", "s", "OAUTHBEARER", bearer("", token()), STRANGER, 1) == "5.5.4"
+
+
+async def test_keys_that_cannot_be_read_end_the_start(tmp_path):
+    with pytest.raises(ValueError, match="https://id.example.test cannot be read"):
+        async with running(AuthServer, tmp_path, tables(oauth={"one": {**ISSUER, "keys": "", "keys-file": "none.json"}})):
+            pass

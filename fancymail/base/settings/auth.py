@@ -7,7 +7,22 @@ from typing import Annotated, Literal
 from .section import Section, say
 
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
-Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
+Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
+
+
+class Issuer(Section):
+    """Somebody whose OAuth tokens open accounts here (OAUTHBEARER, XOAUTH2): JWTs that are signed with one of its public keys."""
+
+    issuer: Annotated[str, say("The `iss` of its tokens, to the letter.", min_length=1)]
+    audience: Annotated[str, say("What has to be among the `aud` of a token: our name there.", min_length=1)]
+    keys_file: Annotated[str, say("Its public keys: the file of a JWK Set, below the state folder if relative; read again at a reload.")] = ""
+    keys: Annotated[str, say("Or the JWK Set itself, as JSON.")] = ""
+    claim: Annotated[str, say("The claim that names the account, by its address or by its user name.", min_length=1)] = "email"
+    scope: Annotated[str, say("A scope that a token must have; empty: none.")] = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.keys_file) == bool(self.keys):
+            raise ValueError("give either keys-file or keys")
 
 
 class Auth(Section):
@@ -22,7 +37,8 @@ class Auth(Section):
     alias_width: Annotated[int, say("Addresses that one alias may stand for.", ge=1, le=1000)] = 1000
 
     mechanisms: Annotated[tuple[Mechanism, ...], say("SASL mechanisms that are taken; SCRAM keys are kept for those named here.")] = (
-        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
+    oauth: Annotated[dict[str, Issuer], say("Issuers of OAuth tokens, each under a name of your choice.")] = {}
     plaintext: Annotated[bool, say(
         "Take passwords that cross a network without TLS; for tests and closed networks only. Loopback always may.")] = False
     shortest_password: Annotated[int, say("Characters that a new password has at least.", ge=1, le=64)] = 8
