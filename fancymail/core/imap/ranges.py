@@ -22,6 +22,11 @@ def compress(numbers: Sequence[int]) -> Ranges:
     return list(zip(starts, ends))
 
 
+def runs(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending places of a view as spans: (first, behind the last)."""
+    return [(first, last + 1) for first, last in compress(places)]
+
+
 def common(left: Ranges, right: Ranges) -> Ranges:
     """What is in both."""
     found: Ranges = []

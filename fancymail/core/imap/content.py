@@ -1,0 +1,129 @@
+"""The octets of one message while FETCH answers about it: sections read, cut, decoded, long ones in pieces.
+
+Made by fetch.py for each message whose content is asked for. Holds at most one piece and the header. What a literal promised is always delivered:
+where the content turns out to be short or lost behind the first piece, spaces fill it up and `damaged` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fancymail.core.imap import sections
+from fancymail.core.imap.sections import Span
+from fancymail.mail.imap.fetch import HEADER_FIELDS_NOT, Binary, Section
+from fancymail.mail.transfer import decoder
+from fancymail.storage.ports.reader import BoxReader, Content
+
+PIECE = 65_536                      # octets read at once
+SMALL = 1_048_576                   # octets of an encoded part that is decoded in memory; longer ones are read twice instead
+
+
+class Letter:
+    """One message: where its octets are, and its table of parts."""
+
+    def __init__(self, box: BoxReader, content: Content, table: bytes, header: int) -> None:
+        self.box, self.content, self.table, self.header = box, content, table, header
+        self.size = len(content.prefix) + content.length
+        self.damaged = False
+        self._head: bytes | None = None
+
+    async def value(self, item: Section | Binary) -> AsyncIterator[bytes]:
+        """Yield what stands behind the label of an item. Raises KeyError if the content is lost, UnknownEncoding."""
+        if isinstance(item, Binary):
+            async for piece in self._binary(item):
+                yield piece
+            return
+        span = sections.locate(item, self.table, self.header, self.size)
+        if span is None:
+            yield b"NIL"                                    # RFC 9051 6.4.5: a part that isn't there
+        elif sections.picks_fields(item):
+            yield pick(item, await self._octets(span))
+        elif sections.is_header(item) or (span := sections.cut(span, item.partial))[1] <= PIECE:
+            octets = await self._octets(span)
+            yield sections.literal(_cut(octets, item.partial) if sections.is_header(item) else octets)
+        else:
+            async for piece in self._stream(span):
+                yield piece
+
+    async def _octets(self, span: Span) -> bytes:
+        """All octets of a span; of the message's header only once, since several items may want it."""
+        if span != (0, self.header) or not span[1]:
+            return await self._read(span) if span[1] else b""
+        if self._head is None:
+            self._head = await self._read(span)
+        return self._head
+
+    async def _read(self, span: Span) -> bytes:
+        octets = await self.box.octets(self.content, *span)
+        return octets if len(octets) == span[1] else self._fill(octets, span[1])
+
+    def _fill(self, octets: bytes, length: int) -> bytes:
+        self.damaged = True
+        return octets[:length].ljust(length)
+
+    async def _stream(self, span: Span) -> AsyncIterator[bytes]:
+        """A long section as a literal."""
+        opening = b"{%d}\r\n" % span[1]
+        async for piece in self._pieces(span):
+            yield opening + sections.clean(piece)
+            opening = b""
+
+    async def _pieces(self, span: Span) -> AsyncIterator[bytes]:
+        """The octets of a span in pieces; only before the first one it may fail."""
+        start, end = span[0], span[0] + span[1]
+        for at in range(start, end, PIECE):
+            length = min(PIECE, end - at)
+            try:
+                octets = await self.box.octets(self.content, at, length)
+            except KeyError:
+                if at == start:
+                    raise
+                octets = b""
+            yield octets if len(octets) == length else self._fill(octets, length)
+
+    async def _binary(self, item: Binary) -> AsyncIterator[bytes]:
+        """A part decoded, or the size of that (RFC 9051 6.4.5)."""
+        found = sections.locate_binary(item, self.table, self.size)
+        if found is None:
+            yield b"0" if item.size else b"NIL"
+        elif item.size:
+            yield b"%d" % (await self._measure(*found))[0]
+        elif found[0][1] <= SMALL:
+            octets = b"".join([piece async for piece in self._decoded(*found)])
+            yield sections.literal8(_cut(octets, item.partial))
+        else:
+            async for piece in self._long_binary(item, *found):
+                yield piece
+
+    async def _long_binary(self, item: Binary, span: Span, encoding: str) -> AsyncIterator[bytes]:
+        """Read a first time for its length and for NULs, a second time to send it."""
+        size, nul = await self._measure(span, encoding)
+        offset, length = sections.cut((0, size), item.partial)
+        yield b"%b{%d}\r\n" % (b"~" if nul else b"", length)
+        position = 0
+        async for piece in self._decoded(span, encoding):
+            yield piece[max(0, offset - position):max(0, offset + length - position)]
+            position += len(piece)
+
+    async def _measure(self, span: Span, encoding: str) -> tuple[int, bool]:
+        """(octets, whether NUL is among them) of a decoded part."""
+        size, nul = 0, False
+        async for piece in self._decoded(span, encoding):
+            size += len(piece)
+            nul = nul or b"\0" in piece
+        return size, nul
+
+    async def _decoded(self, span: Span, encoding: str) -> AsyncIterator[bytes]:
+        machine = decoder(encoding)
+        async for piece in self._pieces(span):
+            yield machine.feed(piece)
+        yield machine.finish()
+
+
+def pick(item: Section, header: bytes) -> bytes:
+    """HEADER.FIELDS and HEADER.FIELDS.NOT of a header, as a literal."""
+    return sections.literal(_cut(sections.picker(item.fields, item.what == HEADER_FIELDS_NOT)(header), item.partial))
+
+
+def _cut(octets: bytes, partial: tuple[int, int] | None) -> bytes:
+    return octets if partial is None else octets[partial[0]:partial[0] + partial[1]]

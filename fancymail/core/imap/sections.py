@@ -1,0 +1,114 @@
+"""Sections of a message: which octets BODY[1.2.MIME]<0.99> or BINARY[3] are, cut from tables that were made at delivery.
+
+Called by fetch.py, which reads the octets. `locate` answers by arithmetic; header fields are picked out by one compiled expression per list of
+names. Nothing here is parsed for its meaning and nothing reads storage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+
+from fancymail.core.imap import parts
+from fancymail.core.imap.precompute import LISTED
+from fancymail.mail.headers import iterate
+from fancymail.mail.imap.fetch import HEADER, HEADER_FIELDS, HEADER_FIELDS_NOT, MIME, TEXT, WHOLE, Binary, Item, Section
+
+Span = tuple[int, int]              # offset in the message, octets
+
+
+class UnknownEncoding(ValueError):
+    """BINARY of a part whose encoding nobody knows: NO [UNKNOWN-CTE] (RFC 9051 6.4.5)."""
+
+
+def locate(section: Section, table: bytes, header: int, size: int) -> Span | None:
+    """Where a section is, for HEADER.FIELDS the whole header; None if the message has no such part. `partial` is not cut yet."""
+    if not section.part:
+        if section.what == WHOLE:
+            return 0, size
+        return (header, size - header) if section.what == TEXT else (0, header)
+    part = parts.find(table, section.part)
+    if part is None:
+        return None
+    if section.what == WHOLE:
+        return part.body, part.end - part.body
+    if section.what == MIME:
+        return part.start, part.body - part.start
+    part = parts.inside(table, part)
+    if part is None:                # RFC 9051 6.4.5: HEADER and TEXT are for messages only
+        return None
+    return (part.body, part.end - part.body) if section.what == TEXT else (part.start, part.body - part.start)
+
+
+def locate_binary(item: Binary, table: bytes, size: int) -> tuple[Span, str] | None:
+    """Where the octets are that BINARY decodes, and how; raises UnknownEncoding."""
+    if not item.part:
+        return (0, size), ""
+    part = parts.find(table, item.part)
+    if part is None:
+        return None
+    if part.encoding == "unknown":
+        raise UnknownEncoding("a content-transfer-encoding that is not known")
+    return (part.body, part.end - part.body), part.encoding if part.kind == parts.LEAF else ""
+
+
+def cut(span: Span, partial: tuple[int, int] | None) -> Span:
+    """The part of a span that <offset.octets> asks for; empty beyond its end."""
+    if partial is None:
+        return span
+    offset = min(partial[0], span[1])
+    return span[0] + offset, min(partial[1], span[1] - offset)
+
+
+def picks_fields(section: Section) -> bool:
+    """Is it HEADER.FIELDS or HEADER.FIELDS.NOT?"""
+    return section.what in (HEADER_FIELDS, HEADER_FIELDS_NOT)
+
+
+def is_listed(item: Item) -> bool:
+    """Can Derived.fields answer it?"""
+    return isinstance(item, Section) and item.what == HEADER_FIELDS and not item.part and LISTED.issuperset(item.fields)
+
+
+def is_header(section: Section) -> bool:
+    """Is it the header of the whole message, or some of it?"""
+    return not section.part and section.what in (HEADER, HEADER_FIELDS, HEADER_FIELDS_NOT)
+
+
+@lru_cache(1024)
+def picker(fields: tuple[bytes, ...], inverted: bool = False) -> Callable[[bytes], bytes]:
+    """Return a function that picks fields out of a header section, in their order, with the empty line behind (RFC 9051 6.4.5)."""
+    if inverted:
+        names = frozenset(fields)
+        return lambda header: b"".join(_others(header, names)) + b"\r\n"
+    words = b"|".join(re.escape(name) for name in fields)
+    find = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?" % words, re.IGNORECASE | re.MULTILINE).findall
+
+    def pick(header: bytes) -> bytes:
+        found = b"".join(find(header))
+        return found + b"\r\n" if not found or found.endswith(b"\n") else found + b"\r\n\r\n"
+    return pick
+
+
+def _others(header: bytes, names: frozenset[bytes]) -> Iterator[bytes]:
+    """All fields but those, each with its line end; the empty line is none."""
+    for field in iterate(header, 0, len(header), len(header)):
+        text = header[field.start:field.end]
+        if field.name not in names and text.strip(b"\r\n"):
+            yield text if text.endswith(b"\n") else text + b"\r\n"
+
+
+def literal(octets: bytes) -> bytes:
+    """A section as a literal. NUL may not stand in one (RFC 9051 9, CHAR8): it becomes 0x80, so that lengths and offsets stay true."""
+    return b"{%d}\r\n%b" % (len(octets), clean(octets))
+
+
+def clean(octets: bytes) -> bytes:
+    """Octets without NUL, as many as before."""
+    return octets.replace(b"\0", b"\x80") if b"\0" in octets else octets
+
+
+def literal8(octets: bytes) -> bytes:
+    """A decoded part: as literal8 where it holds NUL (RFC 9051 4.3.1)."""
+    return b"%b{%d}\r\n%b" % (b"~" if b"\0" in octets else b"", len(octets), octets)
