@@ -170,10 +170,27 @@ class MailboxServer(Daemon):
         self.maildrops.unlock(await self._account(user), holder)
 
     @verb(callers=READERS)
-    async def blob(self, user: UserName, number: Number) -> tuple[str, int, int, bytes]:
-        """Tell where a message lies, for readers on this machine: path ; offset ; length ; prefix. It is prefix, then length octets of the file."""
-        message = self._message(await self._account(user), number)
-        return (*self.blobs.place(message.blob, message.length), message.prefix)
+    async def blob(self, user: UserName, number: Number, *more: Number) -> list:
+        """Tell where messages lie, for readers on this machine: path ; offset ; length ; prefix of each. A message is prefix, then octets of the file.
+
+        One that does not exist is an error when it is alone, and has an empty path among others.
+        """
+        account = await self._account(user)
+        if not more:
+            return self._place(account, number)
+        return [word for each in (number, *more) for word in self._place_of_many(account, each)]
+
+    def _place(self, account: str, number: int) -> list:
+        message = self._message(account, number)
+        return [*self.blobs.place(message.blob, message.length), message.prefix]
+
+    def _place_of_many(self, account: str, number: int) -> list:
+        try:
+            return self._place(account, number)
+        except IpcError as error:
+            if error.temporary:
+                raise
+            return ["", 0, 0, b""]
 
     @verb(callers=READERS, remember=True)
     async def expunge(self, user: UserName, *uids: Text) -> int:

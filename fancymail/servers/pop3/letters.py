@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 
+from fancymail.ipc.message import IpcError
 from fancymail.protocol.pop3.content import Top
 from fancymail.protocol.pop3.events import Maildrop, Retrieve
 from fancymail.protocol.pop3.server import Pop3Server
@@ -18,7 +19,7 @@ from fancymail.servers.connection import CHUNK, Connection
 
 SMALL = 64 * 1024               # octets of a message that is sent in one piece
 TOP_CHUNK = 16 * 1024           # most headers end within it
-AHEAD = 8                       # messages whose places are asked for while one is sent
+AHEAD = 32                      # messages whose places are asked for in one request while a client fetches one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,36 +33,43 @@ class Place:
 
 
 class Letters:
-    """Finds and sends the messages of one maildrop. `ask(uid)` is the verb `blob` of fm-mailbox for its account."""
+    """Finds and sends the messages of one maildrop. `ask(uids)` is the verb `blob` of fm-mailbox for its account."""
 
-    def __init__(self, connection: Connection, engine: Pop3Server, maildrop: Maildrop, ask: Callable[[int], asyncio.Future]) -> None:
+    def __init__(self, connection: Connection, engine: Pop3Server, maildrop: Maildrop, ask: Callable[[list[int]], asyncio.Future]) -> None:
         self._connection, self._engine, self._maildrop, self._ask = connection, engine, maildrop, ask
-        self._asked: dict[int, asyncio.Future] = {}
-        self._previous = 0
+        self._asked: dict[int, tuple[asyncio.Future, int]] = {}         # UID -> (answer, which of its places)
+        self._previous = self._reached = 0                              # the last number sent, and asked for
 
     def send(self, event: Retrieve) -> Coroutine | None:
         """Send a message, at once if its place is known and it is small. It, or the coroutine, raises OSError, IpcError, ValueError."""
-        answer = self._asked.pop(event.uid, None) or self._ask(event.uid)
-        if event.number == self._previous + 1:
+        if event.number != self._previous + 1:
+            self._asked.clear()                 # it picks: nobody knows what it wants next
+            self._reached = event.number
+        elif event.number > self._reached - AHEAD // 2:
             self._look_ahead(event.number)
         self._previous = event.number
+        answer, index = self._asked.pop(event.uid, None) or (self._ask([event.uid]), 0)
         if not answer.done():
-            return self._send_later(event, answer)
-        return self._send_from(event, _place(answer.result()))
+            return self._send_later(event, answer, index)
+        return self._send_from(event, _place(answer.result(), index))
 
     def forget(self) -> None:
         """The session is over."""
         self._asked.clear()
 
     def _look_ahead(self, number: int) -> None:
-        for following in range(number + 1, number + 1 + AHEAD):
-            found = self._maildrop.find(following)
-            if found is not None and found[0] not in self._asked:
-                answer = self._asked[found[0]] = self._ask(found[0])
-                answer.add_done_callback(_seen)
+        """Ask for the places of the next messages, in one request."""
+        first = max(number, self._reached + 1)
+        self._reached = first + AHEAD - 1
+        found = [self._maildrop.find(following) for following in range(first, first + AHEAD)]
+        uids = [message[0] for message in found if message is not None and message[0] not in self._asked]
+        if uids:
+            answer = self._ask(uids)
+            answer.add_done_callback(_seen)
+            self._asked.update((uid, (answer, index)) for index, uid in enumerate(uids))
 
-    async def _send_later(self, event: Retrieve, answer: asyncio.Future) -> None:
-        sending = self._send_from(event, _place(await answer))
+    async def _send_later(self, event: Retrieve, answer: asyncio.Future, index: int) -> None:
+        sending = self._send_from(event, _place(await answer, index))
         if sending is not None:
             await sending
 
@@ -104,8 +112,10 @@ def _cut(top: Top, stuff: Callable[[bytes], bytes]) -> Callable[[bytes], bytes |
     return transform
 
 
-def _place(words: list[bytes]) -> Place:
-    path, offset, length, prefix = words
+def _place(words: list[bytes], index: int) -> Place:
+    path, offset, length, prefix = words[4 * index:4 * index + 4]
+    if not path:
+        raise IpcError("5.5.4", "no such message")
     return Place(path, int(offset), int(length), prefix)
 
 

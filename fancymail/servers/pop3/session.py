@@ -138,7 +138,7 @@ class Pop3Session(Session):
             return
         self.daemon.entered(self)
         self.maildrop = Maildrop(snapshot)
-        self.letters = Letters(self.connection, self.engine, self.maildrop, lambda uid: self.daemon.ask("mailbox", "blob", account, uid))
+        self.letters = Letters(self.connection, self.engine, self.maildrop, lambda uids: self.daemon.ask("mailbox", "blob", account, *uids))
         self.daemon.log.info("login", account=account, client=self.connection.peer, how=how, messages=self.maildrop.count,
                              tls=self.connection.tls.version if self.connection.tls else "no")
         self.engine.logged_in(self.maildrop)
