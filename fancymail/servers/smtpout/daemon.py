@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from fancymail.core.delivery import Attempt
 from fancymail.core.mx import Identity
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import Address, SlotPath, verb
@@ -117,9 +116,8 @@ class SmtpOutServer(Daemon):
         known = message.slot.envelope or Envelope("", sender)
         if message.facts.bare:
             raise IpcError("5.6.0", "the content has a bare CR or LF")
-        attempt = Attempt()
         envelope = replace(known, sender=sender, recipients=[Recipient(to)])
-        await self.dispatch.deliver(known.id or Path(message.slot.path).name, envelope, message, [0], attempt)
+        attempt = await self.dispatch.carriage().run(known.id or Path(message.slot.path).name, envelope, message, [0])
         result = attempt.results[0]
         if result.state != "delivered":
             raise IpcError(result.status, result.text)

@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,8 @@ from fancymail.mail.envelope import Envelope
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.slots import SlotError
 
-from .destination import Decided, Destinations, Parcel
+from .carriage import Carriage
+from .destination import Destinations
 from fancymail.servers.notices import Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 
@@ -85,12 +86,12 @@ class Dispatch:
             message.close()
 
     async def _carry(self, task: Task, envelope: Envelope, message: Outgoing) -> None:
-        attempt = Attempt()
         status, reason = self._objection(message)
         if status:
+            attempt = Attempt()
             attempt.add(RecipientResult(index, "failed", status, reason) for index in task.pending)
         else:
-            await self.deliver(task.id, envelope, message, task.pending, attempt, task.path)
+            attempt = await self.carriage(task.path).run(envelope.id or task.id, envelope, message, task.pending)
         await self._conclude(task, envelope, message, attempt)
 
     def _objection(self, message: Outgoing) -> tuple[str, str]:
@@ -101,34 +102,13 @@ class Dispatch:
             return "5.6.0", "the content has a bare CR or LF"
         return "", ""
 
-    async def deliver(self, id: str, envelope: Envelope, message: Outgoing, pending: Sequence[int], attempt: Attempt, path: str = "") -> None:
-        """Go to all destinations, a few at a time, and fill `attempt`. With `path`, deliveries are made durable as they happen."""
-        parcel = Parcel(envelope.id or id, message.transaction(envelope), message.content)
-        crowd = asyncio.Semaphore(self.settings.destinations)
-
-        async def settle(decided: Sequence[Decided]) -> None:
-            results = [_result(each) for each in decided]
-            attempt.add(results)
-            attempt.relayed |= {each.recipient for each in decided if each.relayed}
-            attempt.busy |= {each.recipient for each in decided if each.busy}
-            delivered = [result for result in results if result.state == "delivered"]
-            if path and delivered:     # R9: durable before the next transaction at this destination begins
-                crash_point("smtpout.delivered")
-                await self._result(path, delivered)
-                crash_point("smtpout.recorded")
-
-        async def errand(route, indexes: list[int]) -> None:
-            async with crowd:
-                await self.destinations.deliver(route, parcel, indexes, settle)
-
-        groups = self.routes.group(envelope.recipients, pending)
-        attempt.add(RecipientResult(index, "failed", "5.1.3", "not an address") for index in groups.pop(None, ()))
-        errands = [errand(route, indexes) for route, indexes in groups.items()]
-        if len(errands) == 1:
-            return await errands[0]
-        for error in await asyncio.gather(*errands, return_exceptions=True):
-            if error is not None:
-                raise error
+    def carriage(self, path: str = "") -> Carriage:
+        """Make one for an attempt; with `path`, what is delivered is written down as it happens."""
+        async def record(delivered: list[RecipientResult]) -> None:
+            crash_point("smtpout.delivered")
+            await self._result(path, delivered)
+            crash_point("smtpout.recorded")
+        return Carriage(self.destinations, self.routes, self.settings, record if path else None)
 
     async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:
         """Give up what is too old, tell the sender, write down what is not yet, and defer what is left.
@@ -189,8 +169,3 @@ class Dispatch:
             await self.ask("queue", "reject", QUEUE, task.path, reason, timeout=PATIENCE)
         except IpcError as error:
             self.log.warning("not set aside", id=task.id, reason=error.text)
-
-
-def _result(decided: Decided) -> RecipientResult:
-    outcome = decided.outcome
-    return RecipientResult(decided.recipient, outcome.state, outcome.status, outcome.text, decided.remote)
