@@ -189,8 +189,9 @@ class ImapServer(Engine):
         return self._refuse(BadSyntax("a command is missing" if tag else "a tag is missing"), line.literal)
 
     def _overlong(self, line: Line) -> None:
-        tag = _TAG.match(line.text) if not self._text and self._append is None else None
-        self.tag = tag[1] if tag else self.tag if self._text or self._append is not None else b"*"
+        if not self._text and self._append is None:
+            tag = _TAG.match(line.text)
+            self.tag = tag[1] if tag and tag.end() > len(tag[1]) else b"*"
         return self._refuse(BadSyntax("the line is too long", b"LIMIT"), None)
 
     # -- literals ----------------------------------------------------------------------------------------------------
