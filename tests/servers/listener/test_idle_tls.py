@@ -44,7 +44,7 @@ def dial():
     tls.sendall(b"x" * 50000 + b"\\r\\n")  # has been at work before it idles: that memory must be given back
     left = len(b"hello\\r\\n") + 50002
     while left:
-        left -= len(tls.recv(65536))
+        left -= len(tls.recv(65536)) or sys.exit("the server hung up")
     return tls
 held = []
 for line in sys.stdin:
@@ -63,9 +63,8 @@ def pair(tmp_path):
     client = start(CLIENT, server.stdout.readline().strip())
     yield server, client
     for process in (client, server):
-        process.stdin.close()
-        process.wait(10)
-        process.stdout.close()
+        process.kill()
+        process.communicate()
 
 
 def ask(process, line="") -> list[int]:
