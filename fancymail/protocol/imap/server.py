@@ -122,10 +122,14 @@ class ImapServer(Engine):
 
     def _watch(self, before: bool) -> None:
         """What arrived is no whole piece: is it one that will never be?"""
-        if before and self.tag == b"*" and self.inbox[:1] == b"\x16":
+        if before and self.inbox[:1] == b"\x16" and self._between():
             self._end("this port begins in plain text")     # a TLS ClientHello: no end of line will come
         elif self._intake.discarded > self.options.limits.abuse:
             self._end("the line does not end")
+
+    def _between(self) -> bool:
+        """Whether the next octets begin a command."""
+        return not (self._text or self._mechanism or self._append is not None or self._verdict is not None)
 
     def _line(self, line: Line) -> c.Command | None:
         if self._mechanism:
@@ -184,6 +188,8 @@ class ImapServer(Engine):
         """No tag, or nothing behind it."""
         tag = _TAG.match(line.text)
         self.tag, self.command = tag[1] if tag else b"*", ""
+        if self.state == NOT_AUTHENTICATED and line.text[:1] == b"\x16":
+            return self._end("this port begins in plain text")
         if self.state == NOT_AUTHENTICATED and _FOREIGN.match(line.text):
             return self._end("this is an IMAP server")
         return self._refuse(BadSyntax("a command is missing" if tag else "a tag is missing"), line.literal)
