@@ -25,6 +25,7 @@ FAILED, DELAYED, DELIVERED, RELAYED, EXPANDED = "failed", "delayed", "delivered"
 KINDS = (FAILED, DELAYED, DELIVERED, RELAYED, EXPANDED)             # RFC 3464 2.3.3
 FULL_LIMIT = 10_485_760              # octets of an original that are sent back whole
 HEADER_LIMIT = 65_536                # octets of its header otherwise
+SAID = 70_000                        # characters of replies that are repeated in the status part of one notification
 
 
 def build(kind: str, envelope: Envelope, results: Sequence[RecipientResult], content: bytes, *, host: str, id: str, time: float,
@@ -96,8 +97,9 @@ def _status_part(kind: str, envelope: Envelope, results: Sequence[RecipientResul
                  offset: int) -> bytes:
     """message/delivery-status: one group of fields for the message, one for each recipient (RFC 3464 2.2, 2.3)."""
     groups = [_message_group(envelope, host, offset)]
+    share = min(700, max(SAID // len(results), 60))      # what hosts said to very many must not make a flood of it
     for result in results:
-        groups.append(_recipient_group(kind, envelope, result, time, retry_until, offset))
+        groups.append(_recipient_group(kind, envelope, result, time, retry_until, offset, share))
     return b"Content-Type: message/delivery-status\r\n\r\n" + b"\r\n".join(groups)
 
 
@@ -112,7 +114,8 @@ def _message_group(envelope: Envelope, host: str, offset: int) -> bytes:
     return b"".join(fields)
 
 
-def _recipient_group(kind: str, envelope: Envelope, result: RecipientResult, time: float, retry_until: float, offset: int) -> bytes:
+def _recipient_group(kind: str, envelope: Envelope, result: RecipientResult, time: float, retry_until: float, offset: int,
+                     share: int) -> bytes:
     recipient = envelope.recipients[result.recipient]
     fields = []
     if recipient.orcpt:
@@ -124,7 +127,7 @@ def _recipient_group(kind: str, envelope: Envelope, result: RecipientResult, tim
         fields.append(_field("Remote-MTA", f"dns; {safe_text(result.remote, 255)}"))
     if result.text:
         said = "smtp" if result.remote and result.text[:3].isdigit() else "x-fancymail"
-        fields.append(_field("Diagnostic-Code", f"{said}; {safe_text(result.text, 700)}"))
+        fields.append(_field("Diagnostic-Code", f"{said}; {safe_text(result.text, share)}"))
     fields.append(_field("Last-Attempt-Date", format_date(time, offset)))
     if kind == DELAYED and retry_until:
         fields.append(_field("Will-Retry-Until", format_date(retry_until, offset)))

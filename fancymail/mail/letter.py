@@ -15,6 +15,8 @@ from .headers import Headers
 from .results import RecipientResult
 from .status import safe_text
 
+NAMED = 100                          # recipients that the text for people speaks of one by one
+
 _SUBJECTS = {"failed": "Undelivered", "delayed": "Delayed", "delivered": "Delivered", "relayed": "Passed on", "expanded": "Passed on"}
 
 _OPENINGS = {
@@ -64,8 +66,10 @@ def letter(kind: str, envelope: Envelope, results: Sequence[RecipientResult], or
     who = "one recipient" if len(results) == 1 else f"{len(results)} recipients"
     pieces = [_wrap(f"This is the mail system at {safe_text(host, 255)}."), _wrap(_OPENINGS[kind].format(who=who, until=until)),
               _about(envelope, original, offset)]
-    for result in results:
+    for result in results[:NAMED]:
         pieces.append(_recipient(envelope, result))
+    if len(results) > NAMED:
+        pieces.append(_wrap(f"And {len(results) - NAMED} more, who are listed in the second part."))
     pieces.append(_wrap("Your message is attached." if full else "The header of your message is attached."))
     return "\n\n".join(pieces) + "\n"
 

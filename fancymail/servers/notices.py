@@ -63,14 +63,17 @@ class Notices:
     async def _send(self, envelope: Envelope, notice: Notice, queue: str, addresses: list[str], content: bytes, whole: bool) -> None:
         path = (await self.ask("queue", "slot", queue))[0].decode()
         id, now = path.rpartition("/")[2], self.clock()
-        message = made_here(self.hostname, id, now) + dsn.build(
-            notice.kind, envelope, notice.results, content, host=self.hostname, id=id, time=now, whole=whole,
-            retry_until=envelope.received + self.expire)
-        body, smtputf8 = dsn.needs(message)
-        # RFC 3461 6.2: a DSN goes from the null reverse-path, and asks for none itself
-        own = Envelope(id, "", [Recipient(address, notify=("NEVER",)) for address in addresses], received=now, client="", protocol="LOCAL",
-                       body=body, smtputf8=smtputf8 or not all(map(str.isascii, addresses)))
-        await asyncio.get_running_loop().run_in_executor(self.pool, write_slot, path, own, message)
+
+        def write() -> None:             # in the pool: thousands of recipients take a while to be spoken of
+            message = made_here(self.hostname, id, now) + dsn.build(
+                notice.kind, envelope, notice.results, content, host=self.hostname, id=id, time=now, whole=whole,
+                retry_until=envelope.received + self.expire)
+            body, smtputf8 = dsn.needs(message)
+            # RFC 3461 6.2: a DSN goes from the null reverse-path, and asks for none itself
+            people = [Recipient(address, envelope.sender if address != envelope.sender else "", notify=("NEVER",)) for address in addresses]
+            write_slot(path, Envelope(id, "", people, received=now, client="", protocol="LOCAL", body=body,
+                                      smtputf8=smtputf8 or not all(map(str.isascii, addresses))), message)
+        await asyncio.get_running_loop().run_in_executor(self.pool, write)
         await self.ask("queue", "push", queue, path)
         self.log.info("notified", id=envelope.id, notice=id, kind=notice.kind, sender=envelope.sender, recipients=len(notice.results))
 

@@ -169,6 +169,14 @@ def test_utf8_addresses_survive(text):
 hostile = st.text(st.sampled_from("\r\n\x00 :;<>@=-_aé\u202e,.\\x{0}5"), max_size=60)
 
 
+def test_of_very_many_recipients_little_is_said():
+    env = envelope(recipients=[Recipient(f"r{number}@x.test") for number in range(10_000)])
+    message = make(env=env, results=[RecipientResult(number, "failed", "5.1.1", "550 " + "no " * 300, "mx.x.test") for number in range(10_000)])
+    found, _ = parts(message)
+    assert len(message) < 4_000_000 and len(found[0][1]) < 150_000
+    assert message.count(b"Final-Recipient: ") == 10_000 and "And 9900 more" in found[0][1]
+
+
 @given(hostile, hostile, hostile, hostile, st.binary(max_size=200), st.sampled_from(["", "FULL"]))
 def test_strangers_forge_nothing(text, remote, orcpt, helo, content, ret):
     env = envelope(recipients=[Recipient("bob@x.test", orcpt=orcpt)], helo=helo, envid=text, ret=ret)
