@@ -1,4 +1,4 @@
-"""One connection: a socket, perhaps TLS, and one engine with one session that decides.
+"""One connection: a channel, perhaps TLS, and one engine with one session that decides.
 
 Made by servers/listener.py for every accepted socket. The loop is always the same: receive, ask the engine for events, let the
 session handle each (its answer may come later), write what the engine has to send once, arm the deadline. Reading stops while
@@ -12,31 +12,21 @@ import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from fancymail.protocol import proxy
 from fancymail.protocol.engine import Engine, ProtocolError
+from fancymail.servers.channel import NEVER, Channel
 from fancymail.servers.deflate import Deflate, DeflateError
-from fancymail.servers.tls import READ, TlsError, TlsInfo, TlsStream
+from fancymail.servers.tls import TlsError, TlsInfo, TlsStream
 
 if TYPE_CHECKING:
     from fancymail.servers.listener import Listener
 
 INBOX_HIGH = 64 * 1024           # with more than this unparsed, a pending decision stops reading
-WRITE_HIGH = 256 * 1024          # unsent octets that stop reading and deciding
-WRITE_LOW = 64 * 1024            # ... until only so many are left
 FLUSH = 16 * 1024                # replies larger than this leave at once, so that pipelined RETRs never pile up
 CHUNK = 256 * 1024               # octets of a file that are in memory at once
-STALL = 60.0                     # seconds in which a peer that is written to must take STALL_OCTETS
-STALL_OCTETS = 16 * 1024
-LINGER = 2.0                     # seconds for the peer to read our last words before the socket goes
-LINGER_OCTETS = 1024 * 1024
-NEVER = float("inf")
-
-_buffer = bytearray(READ)        # the one read buffer of the process: whoever keeps octets copies them
-_view = memoryview(_buffer)
 
 
 class Session(ABC):
@@ -55,15 +45,14 @@ class Session(ABC):
         """The daemon goes away: an idle session may say so and set engine.closing."""
 
 
-class Connection:
+class Connection(Channel):
     """Drives one engine over one socket. Everything happens in the event loop's thread."""
 
-    __slots__ = ("listener", "peer", "peer_port", "local_port", "loopback", "tls", "session", "closed", "counted",
-                 "_sock", "_fd", "_loop", "_stream", "_phase", "_early", "_deciding", "_reading", "_eof", "_ending",
-                 "_backlog", "_unsent", "_stalled", "_room", "_timer", "_timer_at", "_epoch", "_due", "_stall_due", "_taken",
-                 "_lingered", "_deflate", "__weakref__")
+    __slots__ = ("listener", "peer", "peer_port", "local_port", "loopback", "tls", "session", "counted",
+                 "_stream", "_deflate", "_phase", "_early", "_deciding", "_epoch")
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: str, peer_port: int, local_port: int) -> None:
+        super().__init__(listener.loop, sock)
         self.listener = listener
         self.peer = peer                          # address as text; "" for a unix socket
         self.peer_port = peer_port
@@ -71,21 +60,13 @@ class Connection:
         self.loopback = listener.is_loopback(peer)
         self.tls: TlsInfo | None = None
         self.session: Session | None = None
-        self.closed = False
         self.counted: str | None = None           # the key under which the caps count it
-        self._sock, self._fd, self._loop = sock, sock.fileno(), listener.loop
         self._stream: TlsStream | None = None
+        self._deflate: Deflate | None = None
         self._phase: Callable[[memoryview], None] = self._deliver
         self._early = b""                         # an incomplete PROXY header
         self._deciding: asyncio.Future | None = None
-        self._reading = self._eof = self._ending = self._stalled = False
-        self._backlog: deque[memoryview] | None = None
-        self._unsent = self._taken = self._lingered = 0
-        self._room: asyncio.Future | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._due = self._stall_due = NEVER
         self._epoch = 0
-        self._deflate: Deflate | None = None
 
     # -- the phases before the session -------------------------------------------------------------------------------
 
@@ -143,31 +124,6 @@ class Connection:
         self.advance()
 
     # -- reading -----------------------------------------------------------------------------------------------------
-
-    def _read_on(self) -> None:
-        if not self._reading and not self.closed and not self._eof:
-            self._reading = True
-            self._loop.add_reader(self._fd, self._readable)
-
-    def _read_off(self) -> None:
-        if self._reading:
-            self._reading = False
-            self._loop.remove_reader(self._fd)
-
-    def _readable(self) -> None:
-        try:
-            count = self._sock.recv_into(_buffer)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            self.abort()
-            return
-        if self._ending:
-            self._linger(count)
-        elif count:
-            self._received(_view[:count])
-        else:
-            self._ended()
 
     def _received(self, data: memoryview) -> None:
         try:
@@ -328,11 +284,6 @@ class Connection:
         else:
             self._deflate = Deflate()
 
-    @property
-    def stalled(self) -> bool:
-        """Whether the peer does not take what is written to it."""
-        return self._stalled
-
     def flush(self) -> None:
         """Write what the engine has to send."""
         if self.session is not None and self.session.engine.out:
@@ -354,77 +305,11 @@ class Connection:
         except TlsError as error:
             self._drop("tls_broken", str(error))
 
-    def _transmit(self, data: bytes | memoryview) -> None:
-        """Hand octets to the kernel; what it does not take waits."""
-        if self.closed or not data:
-            return
-        if self._backlog is None:
-            try:
-                sent = self._sock.send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:
-                self.abort()
-                return
-            if sent == len(data):
-                return
-            self._backlog = deque((memoryview(data)[sent:],))
-            self._unsent = len(data) - sent
-            self._loop.add_writer(self._fd, self._writable)
-            self._taken, self._stall_due = 0, self._loop.time() + STALL
-            self._arm()
-        else:
-            self._backlog.append(memoryview(data))
-            self._unsent += len(data)
-        self._stalled = self._unsent > WRITE_HIGH
-
-    def _writable(self) -> None:
-        backlog = self._backlog
-        try:
-            while backlog:
-                sent = self._sock.send(backlog[0])
-                self._unsent -= sent
-                self._taken += sent
-                if sent < len(backlog[0]):
-                    backlog[0] = backlog[0][sent:]
-                    break
-                backlog.popleft()
-        except (BlockingIOError, InterruptedError):
-            pass
-        except OSError:
-            self.abort()
-            return
-        if not backlog:
-            self._loop.remove_writer(self._fd)
-            self._backlog, self._stall_due = None, NEVER
-        self._relieve()
-
-    def _relieve(self) -> None:
-        """The peer took something: go on when it took enough."""
-        if self._ending:
-            if self._backlog is None:
-                self._shut()
-            return
-        if not self._stalled or self._unsent > WRITE_LOW:
-            return
-        self._stalled = False
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-        elif self._deciding is None and self.session is not None:
-            self.advance()
-        elif self._deciding is not None:
+    def _relieved(self) -> None:
+        if self._deciding is not None:
             self._read_on()
-
-    async def drained(self) -> None:
-        """Wait until the peer took most of what was written. Raises ConnectionResetError when it is gone."""
-        if self._stalled and not self.closed:
-            self._room = self._loop.create_future()
-            try:
-                await self._room
-            finally:
-                self._room = None
-        if self.closed or self._ending:
-            raise ConnectionResetError("the peer is gone")
+        elif self.session is not None:
+            self.advance()
 
     async def send_file(self, fd: int, offset: int, length: int, transform: Callable[[bytes], bytes | None] | None = None,
                         size: int = CHUNK) -> None:
@@ -458,29 +343,6 @@ class Connection:
             if self._due < self._timer_at:
                 self._arm()
 
-    def _arm(self) -> None:
-        due = min(self._due, self._stall_due)
-        if due < self._timer_at:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer, self._timer_at = self._loop.call_at(due, self._tick), due
-
-    def _tick(self) -> None:
-        self._timer, self._timer_at = None, NEVER
-        if self.closed:
-            return
-        now = self._loop.time() + 0.001           # uvloop counts in milliseconds and may come a little early
-        if now >= self._stall_due:
-            if self._taken < STALL_OCTETS:
-                self._drop("stalled", "the peer does not read")
-                return
-            self._taken, self._stall_due = 0, now + STALL
-        if now >= self._due:
-            self._due = NEVER
-            self._expire()
-        if not self.closed:
-            self._arm()
-
     def _expire(self) -> None:
         if self._ending:
             self.abort()
@@ -502,72 +364,24 @@ class Connection:
 
     def drain(self) -> None:
         """The daemon goes away: let the session say so if it can at this point."""
-        drain = getattr(self.session, "drain", None)
         if self.session is None:
             self.abort()
-        elif drain is not None and self._deciding is None and not self.closed and not self._ending:
-            drain()
-            self._settle()
+        elif not self.closed and not self._ending:
+            self.session.drain()
+            if self._deciding is None:
+                self._settle()
 
     def close(self) -> None:
         """Close when all that was written is sent."""
-        if self.closed or self._ending:
-            return
-        if self._stream is not None:
-            self._transmit(self._stream.finish())
-            if self.closed:
-                return
-        self._ending = True
-        self._due = NEVER
-        if self._backlog is None:
-            self._shut()
-
-    def _shut(self) -> None:
-        """All is sent. With octets of the peer unread, closing would reset and could eat our last words: read them first."""
-        if self._eof or not self._unread():
-            self.abort()
-            return
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            self.abort()
-            return
-        self._read_on()
-        self._due = self._loop.time() + LINGER
-        self._arm()
+        if not self.closed and not self._ending:
+            if self._stream is not None:
+                self._transmit(self._stream.finish())
+            self._finish()
 
     def _unread(self) -> bool:
-        if self.session is not None and (self.session.engine.inbox or not self._reading):
-            return True
-        try:
-            return bool(self._sock.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
+        return self.session is not None and bool(self.session.engine.inbox) or super()._unread()
 
-    def _linger(self, count: int) -> None:
-        """Octets (or the end) of a peer that we have nothing to say to any more, but perhaps still something to send."""
-        self._lingered += count
-        if count == 0 and self._backlog is not None:
-            self._eof = True
-            self._read_off()
-        elif count == 0 or self._lingered > LINGER_OCTETS:
-            self.abort()
-
-    def abort(self) -> None:
-        """Close now; what is not sent yet is lost."""
-        if self.closed:
-            return
-        self.closed = True
-        self._read_off()
-        if self._backlog is not None:
-            self._loop.remove_writer(self._fd)
-            self._backlog = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._sock.close()
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+    def _gone(self) -> None:
         self._stream, self._phase = None, _ignore   # a bound method would make a cycle
         session, self.session = self.session, None  # and so would the two that know each other
         self.listener.gone(self)

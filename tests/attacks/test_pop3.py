@@ -14,7 +14,7 @@ from base64 import b64encode
 
 import pytest
 
-from fancymail.servers import connection as connections
+from fancymail.servers import channel
 from tests.servers.pop3.kit import PASSWORD, suite
 
 __all__ = ["suite"]
@@ -225,7 +225,7 @@ async def test_too_many_are_told_so(suite):
 
 async def test_a_client_that_never_reads(suite, monkeypatch):
     """5,000 times RETR of 60 kB, 300 MB in all, and nothing is read: memory stays flat, and the client is dropped."""
-    monkeypatch.setattr(connections, "STALL", 0.2)
+    monkeypatch.setattr(channel, "STALL", 0.2)
     await suite.store(b"x" * 60_000 + b"\r\n")
     reader, writer = await dial(suite)
     writer.transport.pause_reading()

@@ -40,7 +40,9 @@ import socket, ssl, sys
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
 def dial():
-    tls = context.wrap_socket(socket.create_connection(("127.0.0.1", int(sys.argv[1]))))
+    plain = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    tls = context.wrap_socket(plain)
     tls.sendall(b"x" * 50000 + b"\\r\\n")  # has been at work before it idles: that memory must be given back
     left = len(b"hello\\r\\n") + 50002
     while left:

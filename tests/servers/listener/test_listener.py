@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fancymail.base.settings.tls import Certificate, Tls
-from fancymail.servers import connection as connections
+from fancymail.servers import channel, connection as connections
 from fancymail.servers.listener import Caps, Listener, identify
 from fancymail.servers.tls import Certificates
 from tests.servers.listener.lines import LineSession, make_certificate
@@ -108,7 +108,7 @@ async def test_reading_stops_while_a_decision_is_pending(house):
         await asyncio.sleep(0)
     for _ in range(2000):
         await asyncio.sleep(0)
-    assert len(engine.inbox) <= connections.INBOX_HIGH + connections.READ
+    assert len(engine.inbox) <= connections.INBOX_HIGH + channel.READ
     house.sessions[0].gate.set()
     assert await reader.readline() == b"wait\r\n"
     writer.write(b"\nQUIT\n")
@@ -127,7 +127,7 @@ async def test_half_close_is_answered_to_the_end(house):
 
 
 async def test_peer_that_does_not_read_is_not_read_from_and_then_dropped(house, monkeypatch):
-    monkeypatch.setattr(connections, "STALL", 0.05)
+    monkeypatch.setattr(channel, "STALL", 0.05)
     listener = house.listen()
     reader, writer = await dial(listener)
     writer.transport.pause_reading()
@@ -148,7 +148,7 @@ async def test_unsent_octets_are_bounded(house):
     for _ in range(300):
         await asyncio.sleep(0)
         highest = max([highest] + [connection._unsent for connection in listener.connections])
-    assert 0 < highest <= connections.WRITE_HIGH + 100_002
+    assert 0 < highest <= channel.WRITE_HIGH + 100_002
     writer.transport.resume_reading()
     writer.write(b"QUIT\r\n")
     assert len(await reader.read()) == len(b"hello\r\nbye\r\n") + 300 * 100_002
@@ -190,7 +190,7 @@ async def test_deadline_is_not_the_peers_while_we_decide(house):
     while not house.sessions:
         await asyncio.sleep(0)
     connection = house.sessions[0].connection
-    while connection._due != connections.NEVER:          # it ran out, and we were the slow ones
+    while connection._due != channel.NEVER:          # it ran out, and we were the slow ones
         await asyncio.sleep(0)
     house.sessions[0].gate.set()
     assert await reader.readline() == b"wait\r\n"
