@@ -120,9 +120,9 @@ class Listener:
 
     # -- doors -------------------------------------------------------------------------------------------------------
 
-    def open(self, address: str, state: Path | None = None, mode: int | None = None) -> int:
+    def open(self, address: str, state: Path | None = None, mode: int | None = None, reuse_port: bool = False) -> int:
         """Listen on "host:port", "[v6]:port", "*:port" or a unix path (with `mode`); return the port, 0 for a path. Raises OSError."""
-        door = listening(address, state)
+        door = listening(address, state, reuse_port)
         if door.family == socket.AF_UNIX:
             port = 0
             if mode is not None:

@@ -30,17 +30,17 @@ def keep_only(addresses: list[str]) -> None:
         _inherited.pop(address).close()
 
 
-def listening(address: str, state: Path | None = None) -> socket.socket:
+def listening(address: str, state: Path | None = None, reuse_port: bool = False) -> socket.socket:
     """Return the listening socket of an address; a relative unix path is one below `state`.
 
     Raises OSError (address in use, permission denied) and ValueError (not an address).
     """
     known = _inherited.get(canonical(address))
-    return known if known is not None else bind(address, state)
+    return known if known is not None else bind(address, state, reuse_port)
 
 
-def bind(address: str, state: Path | None = None) -> socket.socket:
-    """Bind and listen."""
+def bind(address: str, state: Path | None = None, reuse_port: bool = False) -> socket.socket:
+    """Bind and listen. `reuse_port`: several processes of this user may, and the kernel deals the connections out among them."""
     path = unix_path(address)
     if path is not None:
         full = (state or Path.cwd()) / path
@@ -50,6 +50,8 @@ def bind(address: str, state: Path | None = None) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != ""))
         listener.bind((host or "::", port))

@@ -6,6 +6,7 @@ blob store itself and writes nothing. Started as fm-pop3 or by the supervisor. A
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections import OrderedDict
 
@@ -49,10 +50,7 @@ class Pop3Daemon(Daemon):
     async def stopping(self) -> None:
         """Let sessions end between two commands; what they marked stays undeleted, as for any lost connection."""
         self._renewal.cancel()
-        for listener in self.listeners:
-            listener.stop()
-        for listener in self.listeners:
-            await listener.drain(self.settings.pop3.drain)
+        await asyncio.gather(*[listener.drain(self.settings.pop3.drain) for listener in self.listeners])
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""

@@ -469,6 +469,21 @@ async def test_drain_lets_sessions_end_and_cuts_the_rest(house):
         writer.close()
 
 
+async def test_two_listeners_may_share_a_port(house):
+    first = house.listen()
+    first.close()
+    first.test_port = first.open("127.0.0.1:0", reuse_port=True)
+    other = Listener("lines", first.make_session, log=house.log)
+    house.open.append(other)
+    assert other.open(f"127.0.0.1:{first.test_port}", reuse_port=True) == first.test_port
+    talks = [await dial(first) for _ in range(40)]
+    for reader, _ in talks:
+        assert await reader.readline() == b"hello\r\n"
+    assert len(first.connections) + len(other.connections) == 40 and first.connections and other.connections
+    for _, writer in talks:
+        writer.close()
+
+
 async def test_unix_socket_with_mode(house):
     listener = house.listen("unix:door.sock")
     listener.close()
