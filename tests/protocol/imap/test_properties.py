@@ -36,7 +36,8 @@ MODES = st.sampled_from([{}, {"plaintext": "yes"}, {"state": "authenticated"}, {
                          {"state": "selected", "line": "30", "append": "5"}, {"state": "authenticated", "literal": "LITERAL-"}])
 QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 VALUES = typing.get_args(c.Command)
-RESPONSE = re.compile(rb"(?:\* (?:OK|NO|BAD|BYE|CAPABILITY)|\+|[^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64} (?:OK|NO|BAD)) [ -~]*|\* ENABLED[ -~]*|\* [0-9]+ EXISTS")
+RESPONSE = re.compile(
+    rb"(?:\* (?:OK|NO|BAD|BYE|CAPABILITY)|\+|[^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64} (?:OK|NO|BAD)) [ -~]*|\* ENABLED[ -~]*|\* [0-9]+ EXISTS")
 
 
 def perform(pieces, options) -> Clerk:
