@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from fancymail.mail.imap.fetch import MODSEQ, UID
+from fancymail.mail.imap.fetch import MODSEQ, UID, Binary
 from fancymail.mail.imap.search import Return
 
 from . import commands as c
@@ -19,6 +19,8 @@ from .search import Searcher, read_criteria, read_partial, read_returns
 
 _STORE = re.compile(rb"([+-]?)FLAGS(\.SILENT)? ", re.IGNORECASE)
 _ACTIONS = {b"": "set", b"+": "add", b"-": "remove"}
+_ITEM_NEEDS = {"MODSEQ": "CONDSTORE", "EMAILID": "OBJECTID", "THREADID": "OBJECTID", "SAVEDATE": "SAVEDATE", "PREVIEW": "PREVIEW",
+               "PREVIEW (LAZY)": "PREVIEW", Binary: "BINARY"}
 _CHARSET = re.compile(rb"CHARSET ", re.IGNORECASE)
 
 
@@ -34,11 +36,20 @@ def fetch(cursor: Cursor, uid: bool = False) -> c.Fetch:
     sequence = cursor.sequence()
     cursor.space()
     items = read_items(cursor)
+    _offered(cursor, items)
     if uid and UID not in items:                # RFC 9051 6.4.9: UID FETCH always tells the UID
         items = _with(items, UID)
     if cursor.at == len(cursor.text):
         return c.Fetch(sequence, items, uid)
     return _fetch_modified(cursor, sequence, items, uid)
+
+
+def _offered(cursor: Cursor, items: tuple) -> None:
+    """What is not offered is unknown."""
+    for item in items:
+        needed = _ITEM_NEEDS.get(item if type(item) is str else type(item))
+        if needed and not cursor.options.extension(needed) and not (type(item) is Binary and cursor.options.revision_2):
+            raise BadSyntax("there is no such item to fetch")
 
 
 def _fetch_modified(cursor: Cursor, sequence, items, uid: bool) -> c.Fetch:
@@ -198,7 +209,7 @@ def multi_search(cursor: Cursor) -> c.MultiSearch:
     """ESEARCH of RFC 7377: `[IN (sources)] [RETURN (...)] [CHARSET x] keys`."""
     sources = read_sources(cursor)
     returns = _returns(cursor, "MULTISEARCH") or Return()
-    searcher = Searcher(cursor)
+    searcher = Searcher(cursor, numbers=not sources)
     _charset(cursor, searcher)
     return c.MultiSearch(sources, searcher.program(), returns)
 

@@ -28,10 +28,10 @@ CRITERIA = frozenset(("ARRIVAL", "CC", "DATE", "FROM", "SIZE", "SUBJECT", "TO", 
 
 
 class Searcher:
-    """Reads the keys of one command from its cursor. `charset`: the codec of its strings."""
+    """Reads the keys of one command from its cursor. `numbers`: message numbers mean something. `charset`: the codec of its strings."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self.cursor, self.charset = cursor, ""
+    def __init__(self, cursor: Cursor, numbers: bool = True) -> None:
+        self.cursor, self.numbers, self.charset = cursor, numbers, ""
 
     def program(self) -> s.Key:
         """All keys up to the end of the command, which must all match."""
@@ -71,7 +71,7 @@ class Searcher:
         if plain is not None:
             return plain
         read = _READERS.get(name)
-        if read is None:
+        if read is None or name in _NEEDS and not cursor.options.extension(_NEEDS[name]):
             raise BadSyntax("there is no such search key")
         return read(self, name)
 
@@ -91,6 +91,10 @@ class Searcher:
         sequence = self.cursor.sequence()
         if self.cursor.uidonly and not sequence.saved:
             raise BadSyntax("message numbers are off: only UIDs", b"UIDREQUIRED")       # RFC 9586 3.5
+        if not self.numbers:                    # RFC 7377 2.1
+            raise BadSyntax("message numbers mean nothing in several mailboxes")
+        if sequence.saved and not self.cursor.options.extension("SEARCHRES"):
+            raise BadSyntax("there is no such search key")
         return s.Numbers(sequence)
 
     # -- keys with arguments -----------------------------------------------------------------------------------------
@@ -180,6 +184,8 @@ _PLAIN: dict[str, s.Key] = {"ALL": s.All(), "RECENT": s.Recent(), "OLD": s.Recen
 for _flag in SYSTEM_FLAGS:
     _PLAIN[_flag[1:].upper()] = s.Flag(_flag)
     _PLAIN["UN" + _flag[1:].upper()] = s.Flag(_flag, False)
+_NEEDS = {"MODSEQ": "CONDSTORE", "OLDER": "WITHIN", "YOUNGER": "WITHIN", "EMAILID": "OBJECTID", "THREADID": "OBJECTID", "FUZZY": "SEARCH=FUZZY",
+          "SAVEDBEFORE": "SAVEDATE", "SAVEDON": "SAVEDATE", "SAVEDSINCE": "SAVEDATE"}
 _READERS: dict[str, Callable[[Searcher, str], s.Key]] = {
     **dict.fromkeys(("FROM", "TO", "CC", "BCC", "SUBJECT", "BODY", "TEXT"), Searcher._text),
     **dict.fromkeys(("BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE", "SAVEDBEFORE", "SAVEDON", "SAVEDSINCE"), Searcher._date),

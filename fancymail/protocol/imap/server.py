@@ -389,6 +389,8 @@ class ImapServer(Engine):
             self.enabled.update(event.names, ("CONDSTORE",) * ("QRESYNC" in event.names))       # RFC 7162 3.2.3
         elif kind is c.Compress:
             self._may_compress()
+        elif kind is c.MultiSearch and self.state != SELECTED:
+            _somewhere(event)
         elif kind is c.Select and self.state == SELECTED:
             self.state = AUTHENTICATED              # RFC 9051 6.3.2: whether it succeeds or not
             self.out.append(r.ok("the other mailbox is closed", b"CLOSED"))
@@ -499,6 +501,12 @@ _NAMES: dict[bytes, str] = {}
 for _known in (*RULES, *APPENDING, *_OWN):
     for _spelled in (_known.encode(), _known.encode() + b" "):
         _NAMES[_spelled] = _known
+
+
+def _somewhere(event: c.MultiSearch) -> None:
+    """RFC 7377 2.1: without IN the selected mailbox is searched."""
+    if not event.sources or any(source.kind == "selected" for source in event.sources):
+        raise BadSyntax("no mailbox is selected")
 
 
 def _name(match: re.Match[bytes]) -> str:
