@@ -3,7 +3,7 @@ with its durable settings kept.
 
     with Postfix(folder) as server: server.port, server.roots
 
-Postfix and Dovecot come from the system's packages (apt-get install postfix dovecot-pop3d); nothing of the machine's own
+Postfix and Dovecot come from the system's packages (apt-get install postfix dovecot-pop3d dovecot-imapd); nothing of the machine's own
 configuration is read or changed. Needs root, as they do. `roots` are the processes whose trees are the server.
 """
 
@@ -42,6 +42,16 @@ def wait_for_port(port: int, seconds: float = 20.0) -> None:
         except OSError:
             time.sleep(0.05)
     raise TimeoutError(f"nobody listens on port {port}")
+
+
+def _content(path: Path, seconds: float = 10.0) -> str:
+    """Return what a starting program writes into a file, once it did."""
+    deadline = time.monotonic() + seconds
+    while not (path.is_file() and (found := path.read_text().strip())):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} is not written")
+        time.sleep(0.02)
+    return found
 
 
 class Peer:
@@ -154,14 +164,16 @@ class Postfix(Peer):
 DOVECOT_CONF = """
 base_dir = {folder}/run
 log_path = {folder}/dovecot.log
-protocols = pop3
+protocols = pop3 imap
 listen = 127.0.0.1
 ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain
 default_internal_user = dovecot
 default_login_user = dovenull
-mail_location = maildir:{folder}/mail/%n
+mail_location = {layout}:{folder}/mail/%n
+mail_max_userip_connections = 0
+maildir_very_dirty_syncs = yes
 mail_uid = {uid}
 mail_gid = {gid}
 first_valid_uid = 1
@@ -188,29 +200,68 @@ service pop3 {{
   service_count = 256
   process_min_avail = 2
 }}
+service imap-login {{
+  service_count = 0
+  client_limit = 6000
+  process_min_avail = 2
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service imap {{
+  process_limit = 6000
+  process_min_avail = 2
+}}
+service anvil {{
+  client_limit = 20000
+}}
+service auth {{
+  client_limit = 20000
+}}
 service stats {{
-  client_limit = 1000
+  client_limit = 20000
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+  mailbox Drafts {{
+    auto = create
+    special_use = \Drafts
+  }}
+  mailbox Sent {{
+    auto = create
+    special_use = \Sent
+  }}
 }}
 """
 
 
 class Dovecot(Peer):
-    """Dovecot's POP3 in its fast form (login processes that stay), with a Maildir."""
+    """Dovecot's POP3 and IMAP in their fast form (login processes that stay), with a Maildir, or in its own format (sdbox)."""
 
     name = "Dovecot"
     password = "secret"
     user = USER
 
+    def __init__(self, folder: Path, layout: str = "maildir") -> None:
+        super().__init__(folder)
+        self.layout, self.imap_port = layout, free_port()
+
     def start(self) -> None:
         owner = pwd.getpwnam("mail")
         self.maildir = self.folder / "mail" / USER
-        for name in ("cur", "new", "tmp"):
-            (self.maildir / name).mkdir(parents=True, exist_ok=True)
+        self.maildir.mkdir(parents=True, exist_ok=True)
+        for name in ("cur", "new", "tmp") if self.layout == "maildir" else ():
+            (self.maildir / name).mkdir(exist_ok=True)
         for part in (self.folder / "mail", self.maildir, *self.maildir.iterdir()):
             os.chown(part, owner.pw_uid, owner.pw_gid)
-        (self.folder / "dovecot.conf").write_text(DOVECOT_CONF.format(folder=self.folder, port=self.port, uid=owner.pw_uid, gid=owner.pw_gid))
+        (self.folder / "dovecot.conf").write_text(DOVECOT_CONF.format(
+            folder=self.folder, port=self.port, imap_port=self.imap_port, layout=self.layout, uid=owner.pw_uid, gid=owner.pw_gid))
         subprocess.run(["dovecot", "-c", str(self.folder / "dovecot.conf")], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.roots = [int((self.folder / "run/master.pid").read_text())]
+        self.roots = [int(_content(self.folder / "run/master.pid"))]
 
     def fill(self, messages: list[bytes]) -> None:
         """Put messages into the Maildir."""
