@@ -267,8 +267,8 @@ class ImapServer(Engine):
 
     def _judge(self, verdict: bytes, literal: Literal | None) -> None:
         if literal is not None and not literal.sync:
-            self._verdict = verdict
-            if literal.size > self.options.limits.swallow:
+            self._verdict, limits = verdict, self.options.limits
+            if literal.size > (limits.literal if self.state == NOT_AUTHENTICATED else limits.swallow):
                 return self._end("the literal is far too long", b"TOOBIG")
             return self._intake.swallow(literal.size)
         self._verdict = None
