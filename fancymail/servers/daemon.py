@@ -33,6 +33,7 @@ from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
 
 RENEWAL = 5.0          # seconds between renewals of our own subscriptions
+MANY = 200             # subscriptions that are renewed at a time
 FINISH = 10.0          # seconds that running requests get at the end
 
 
@@ -176,9 +177,19 @@ class Daemon:
         self.alerted.setdefault(topic, []).append(wake)
         self._renew(name, topic)
 
+    def unsubscribe_from(self, name: str, topic: str) -> None:
+        """End what `subscribe_to` began, for all who are woken by this topic."""
+        if self.wanted.pop((name, topic), None) is not None:
+            self.alerted.pop(topic, None)
+            self._quietly(name, "unsubscribe", topic)
+
+    def _quietly(self, name: str, verb: str, topic: str) -> None:
+        with suppress(IpcError):                # too much waits for that daemon: the next renewal says it again
+            future = self.ask(name, verb, topic, self.paths.endpoints(self.instance)[1], timeout=RENEWAL)
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
     def _renew(self, name: str, topic: str) -> None:
-        future = self.ask(name, "subscribe", topic, self.paths.endpoints(self.instance)[1], timeout=RENEWAL)
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._quietly(name, "subscribe", topic)
 
     def _subscribe_again(self, name: str) -> None:
         for (daemon, topic), wake in self.wanted.items():
@@ -187,15 +198,17 @@ class Daemon:
                 wake()
 
     async def _keep_subscribed(self) -> None:
-        elapsed = 0.0
+        turn, elapsed = 0, 0.0
         while True:
             await asyncio.sleep(RENEWAL)
-            elapsed += RENEWAL
-            for name, topic in self.wanted:
+            turn, elapsed = turn + 1, elapsed + RENEWAL
+            parts = 1 + len(self.wanted) // MANY            # of thousands, a part at a time
+            due = list(self.wanted.items())[turn % parts::parts]
+            for (name, topic), _ in due:
                 self._renew(name, topic)
-            if elapsed >= self.settings.ipc.poll_interval:
+            if parts > 1 or elapsed >= self.settings.ipc.poll_interval:
                 elapsed = 0.0
-                for wake in self.wanted.values():
+                for _, wake in due:
                     wake()
 
     def spawn(self, work, what: str = "task") -> asyncio.Task:

@@ -1,0 +1,47 @@
+"""Begin a coroutine at once: most decisions of IMAP wait for nothing, and then no task is made and no turn of the loop is lost.
+
+Used by servers/imap/session.py for every command. What does wait goes on as the task that the connection makes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+
+
+class Rest:
+    """What is left of a coroutine that began already and waits for `future`."""
+
+    __slots__ = ("_coroutine", "_future")
+
+    def __init__(self, coroutine: Coroutine, future: object) -> None:
+        self._coroutine, self._future = coroutine, future
+
+    def __await__(self) -> Generator:
+        coroutine, waited = self._coroutine, self._future
+        while True:
+            try:
+                value = yield waited
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                step, argument = coroutine.throw, error
+            else:
+                step, argument = coroutine.send, value
+            try:
+                waited = step(argument)
+            except StopIteration as end:
+                return end.value
+
+
+async def _go_on(rest: Rest) -> object:
+    return await rest
+
+
+def begin(coroutine: Coroutine) -> Coroutine | None:
+    """Run a coroutine until it has to wait; return what is left to be awaited, None when it is through. Raises what it raises."""
+    try:
+        future = coroutine.send(None)
+    except StopIteration:
+        return None
+    return _go_on(Rest(coroutine, future))

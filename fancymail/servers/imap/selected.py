@@ -1,0 +1,212 @@
+"""Commands about the selected mailbox: SELECT, FETCH, STORE, COPY, MOVE, EXPUNGE, CLOSE.
+
+Part of servers/imap/session.py. What is read comes from core/imap over the reader, what is changed goes to fm-mailbox as one verb; behind it the
+image is renewed, so that the client hears of its own change as of everybody's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fancymail.core.imap import opening
+from fancymail.core.imap.fetch import Outcome, changed_since, fetch, partial
+from fancymail.core.imap.ranges import runs, without
+from fancymail.core.imap.view import Spans, View
+from fancymail.ipc.message import IpcError
+from fancymail.mail.imap.fetch import sets_seen
+from fancymail.mail.mailbox import SEEN
+from fancymail.mail.uidset import LARGEST, Ranges
+from fancymail.protocol.imap import commands as c
+from fancymail.protocol.imap import responses as r
+from fancymail.servers.imap.images import Box
+from fancymail.servers.imap.places import find, target
+from fancymail.servers.imap.refusals import Refusal
+
+if TYPE_CHECKING:
+    from fancymail.servers.imap.session import ImapSession
+
+TURN = 0.005                    # seconds of one client's FETCH after which others get their turn
+
+
+async def select(session: ImapSession, event: c.Select) -> None:
+    """SELECT and EXAMINE: a view of the mailbox as it is now."""
+    session.leave()
+    place = await find(session, event.mailbox)
+    place.need("r")
+    box = session.daemon.images.enter(place.owner, place.mailbox.id, session)
+    try:
+        await box.renew()
+        view = View(box.image, event.read_only or not place.allows("stwei"))
+        session.tune(view)
+        await _claim(session, box, view)
+    except BaseException:
+        session.daemon.images.leave(box, session)
+        raise
+    session.look_at(box, view, place)
+    session.engine.untagged(*opening.opening(view))
+    known = event.qresync
+    if known is not None and known.uidvalidity == box.image.mailbox.uidvalidity:        # RFC 7162 3.2.5.1
+        changes = await box.reader.changes(known.modseq, 1)
+        session.engine.untagged(*opening.resync(view, known.modseq, changes.vanished, known.known, known.match))
+    session.engine.selected(view.read_only)
+
+
+async def _claim(session: ImapSession, box: Box, view: View) -> None:
+    """Be the one session that sees new messages as \\Recent (RFC 3501 2.3.2)."""
+    facts = box.image.mailbox
+    if not view.read_only and not view.rev2 and facts.recent_floor < facts.uidnext:
+        view.claim(*await session.store.claim(box.account, box.mailbox))
+        box.stale = True
+
+
+async def close(session: ImapSession, event: c.Close) -> None:
+    """CLOSE and UNSELECT."""
+    if event.expunge and not session.view.read_only and session.place.allows("e"):
+        await session.store.expunge(session.box.account, session.box.mailbox, [(1, LARGEST)])
+    session.leave()
+    session.engine.deselected()
+
+
+# -- FETCH -----------------------------------------------------------------------------------------------------------
+
+async def fetch_(session: ImapSession, event: c.Fetch) -> None:
+    """FETCH and UID FETCH."""
+    view, box = session.view, session.box
+    await box.current()
+    spans = view.resolve(event.sequence, event.uid)
+    if event.changed_since is not None:
+        if event.vanished:
+            await _vanished(session, event, view)
+        spans = changed_since(view, spans, event.changed_since)
+    if event.partial is not None:
+        spans = partial(spans, *event.partial)
+    if sets_seen(event.items):
+        await _mark_seen(session, view, spans)
+    outcome, loop, connection = Outcome(), session.daemon.loop, session.connection
+    turn = loop.time() + TURN
+    async for piece in fetch(view, box.reader, event.items, spans, outcome):
+        session.engine.untagged(piece)
+        connection.flush()
+        await connection.drained()
+        if loop.time() > turn:
+            await session.pause()
+            turn = loop.time() + TURN
+    if outcome.unknown_encoding:
+        session.flush(numbers=not event.uid, uid=event.uid)
+        session.engine.no("the encoding of a part is not known", b"UNKNOWN-CTE")
+    elif outcome.missing:
+        session.flush(numbers=not event.uid, uid=event.uid)
+        session.engine.no("some of the messages cannot be read any more", b"EXPUNGEISSUED" if view.held else b"")
+    else:
+        session.finish(numbers=not event.uid, uid=event.uid)
+
+
+async def _vanished(session: ImapSession, event: c.Fetch, view: View) -> None:
+    """UID FETCH ... (CHANGEDSINCE n VANISHED), RFC 7162 3.2.6."""
+    changes = await session.box.reader.changes(event.changed_since, 1)
+    asked = view.saved if event.sequence.saved else event.sequence.resolve(max(view.last, view.image.mailbox.uidnext - 1))
+    session.engine.untagged(*opening.vanished_earlier(view, asked, changes.vanished))
+
+
+async def _mark_seen(session: ImapSession, view: View, spans: Spans) -> None:
+    """Reading a message marks it as seen; that it cannot be marked keeps nobody from reading."""
+    if view.read_only or not session.place.allows("s"):
+        return
+    unseen = runs([low + place for low, high in spans for place, flags in enumerate(view.state(low, high)[1]) if not flags & SEEN])
+    if unseen:
+        try:
+            await session.store.flags(session.box.account, session.box.mailbox, view.ranges(unseen), "add", ["\\Seen"])
+        except IpcError as error:
+            session.daemon.log.warning("not marked as seen", account=session.account, status=error.status, reason=error.text)
+            return
+        await session.box.renew()
+
+
+# -- STORE -----------------------------------------------------------------------------------------------------------
+
+async def store(session: ImapSession, event: c.Store) -> None:
+    """STORE and UID STORE."""
+    view, box = session.view, session.box
+    _writable(view)
+    _may_flag(session, event)
+    spans = view.resolve(event.sequence, event.uid)
+    uids, gone = view.ranges(spans), view.gone(spans)
+    code = b"EXPUNGEISSUED" if gone else b""
+    if spans:
+        stored = await session.store.flags(box.account, box.mailbox, uids, event.action, list(event.flags), event.unchanged_since)
+        await box.renew()
+        if event.silent:
+            view.silence(stored.changed, stored.modseq, event.action, view.image.bits(event.flags)[0])
+        else:
+            view.mention(without(uids, stored.refused))
+        if stored.refused:
+            code = r.modified(stored.refused if event.uid else _numbers(view, stored.refused))
+    session.finish(code=code, numbers=not event.uid, uid=event.uid)
+
+
+def _may_flag(session: ImapSession, event: c.Store) -> None:
+    """RFC 4314 4: s for \\Seen, t for \\Deleted, w for all else."""
+    names = {"\\Seen": "s", "\\Deleted": "t"}
+    needed = {names.get(flag, "w") for flag in event.flags} or set("w")
+    session.place.need(*(needed if event.action != "set" else needed | {"w"}))
+
+
+def _numbers(view: View, uids: Ranges) -> Ranges:
+    """UIDs as sequence numbers."""
+    return [(low + 1, high) for low, high in view.places(uids)]
+
+
+def _writable(view: View) -> None:
+    if view.read_only:
+        raise Refusal("the mailbox was opened for reading only", b"READ-ONLY")
+
+
+# -- COPY, MOVE, EXPUNGE ---------------------------------------------------------------------------------------------
+
+async def copy(session: ImapSession, event: c.Copy) -> None:
+    """COPY, MOVE and their UID forms (RFC 4315, 6851)."""
+    view, box = session.view, session.box
+    if event.move:
+        _writable(view)
+        session.place.need("e", "t")
+    place = await target(session, event.mailbox)
+    spans = view.resolve(event.sequence, event.uid)
+    if view.gone(spans):                        # all or nothing (RFC 9051 6.4.7)
+        session.flush(numbers=not event.uid, uid=event.uid)
+        raise Refusal("some of these messages are gone", b"EXPUNGEISSUED")
+    if not spans:
+        session.finish("no message is named", uid=event.uid)
+        return
+    copied = await session.store.copy(box.account, box.mailbox, view.ranges(spans), place.owner, place.mailbox.name, event.move)
+    count = sum(last - first + 1 for first, last in copied.source)
+    code = r.copyuid(copied.uidvalidity, copied.source, [(copied.first, copied.first + count - 1)]) if count else b""
+    if place.mailbox.id == box.mailbox or event.move:
+        await box.renew()
+    if not event.move:
+        session.finish(code=code, uid=event.uid)
+        return
+    if code:
+        session.engine.untagged(r.ok("moved", code))            # RFC 6851 4.3: before the EXPUNGEs
+    session.flush(uid=event.uid, own=True)
+    session.finish(code=_modseq(session), uid=event.uid)
+
+
+async def expunge(session: ImapSession, event: c.Expunge) -> None:
+    """EXPUNGE and UID EXPUNGE."""
+    view, box = session.view, session.box
+    _writable(view)
+    session.place.need("e")
+    uids = [(1, LARGEST)] if event.uids is None else view.ranges(view.resolve(event.uids, True))
+    if uids:
+        await session.store.expunge(box.account, box.mailbox, uids)
+        await box.renew()
+    session.flush(uid=event.uids is not None, own=True)
+    session.finish(code=_modseq(session))
+
+
+def _modseq(session: ImapSession) -> bytes:
+    """What MOVE and EXPUNGE end with for a client of QRESYNC (RFC 7162 3.2.7)."""
+    return r.highestmodseq(session.view.image.modseq) if session.view.qresync else b""
+
+
+HANDLERS = {c.Select: select, c.Close: close, c.Fetch: fetch_, c.Store: store, c.Copy: copy, c.Expunge: expunge}

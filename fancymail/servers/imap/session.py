@@ -1,0 +1,207 @@
+"""What fm-imap decides for one client. Commands come from ImapServer as values; each kind has its handler in a module beside this one.
+
+Made by servers/imap/daemon.py for each connection; driven by servers/connection.py. What waits for nothing is done in the same turn of the
+loop. Here are the things that all handlers share: the view, when it may change, how an error is said, and news for a client that waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING
+
+from fancymail.core.imap.view import NoSuchNumber, View
+from fancymail.ipc.message import IpcError
+from fancymail.mail.mailbox import INBOX
+from fancymail.protocol.imap.commands import Login, SaslCancelled, SaslStep
+from fancymail.protocol.imap.server import ImapServer
+from fancymail.servers.connection import Connection, Session
+from fancymail.servers.imap import append, boxes, finding, rights, selected, talk
+from fancymail.servers.imap.eager import begin
+from fancymail.servers.imap.images import Box
+from fancymail.servers.imap.login import Entrance
+from fancymail.servers.imap.places import Place
+from fancymail.servers.imap.refusals import Refusal, code_of
+from fancymail.servers.mailstore import MailStore
+from fancymail.storage.ports.mailboxes import StoreFailed
+from fancymail.storage.ports.reader import MailboxGone, Reader
+
+if TYPE_CHECKING:
+    from fancymail.servers.imap.daemon import ImapDaemon
+
+SLOW = 1.0                      # seconds after which a client that does not read is told its news, at the earliest
+
+
+class ImapSession(Session):
+    """One client. `account` is empty until it is logged in; `box` and `view` are None unless a mailbox is selected."""
+
+    def __init__(self, daemon: ImapDaemon, connection: Connection, engine: ImapServer) -> None:
+        self.daemon, self.connection, self.engine = daemon, connection, engine
+        self.account = ""
+        self.box: Box | None = None
+        self.view: View | None = None
+        self.place: Place | None = None
+        self.entrance: Entrance | None = Entrance(self)
+        self.upload: append.Upload | None = None
+        self.waiting = False            # the client listens (IDLE, NOTIFY): news go out as they come
+        self.watches = False            # NOTIFY is on
+        self._enabled = 0
+        self._ending = ""               # the word with which the session ends once its command is through
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def reader(self) -> Reader:
+        """Where mailboxes are read."""
+        return self.daemon.reader
+
+    @property
+    def store(self) -> MailStore:
+        """Where mailboxes are changed."""
+        return self.daemon.store
+
+    def handle(self, event) -> Awaitable | None:
+        """Decide about one event."""
+        if len(self.engine.enabled) != self._enabled:
+            self.tune()
+        work = _HANDLERS[type(event)](self, event)
+        return None if work is None else begin(self._watch(work))
+
+    async def _watch(self, work: Awaitable) -> None:
+        try:
+            await work
+        except Refusal as refusal:
+            append.forget(self)
+            self.engine.no(refusal.text, refusal.code)
+        except NoSuchNumber as error:
+            self.engine.bad(str(error))
+        except IpcError as error:
+            append.forget(self)
+            self.refuse(error)
+        except StoreFailed as error:
+            self.refuse(IpcError("4.3.0", f"the mailboxes cannot be read: {error}"))
+        except MailboxGone:
+            self.missing()
+        if self._ending:
+            self.engine.bye(self._ending)
+
+    def refuse(self, error: IpcError) -> None:
+        """Say what a verb refused, in RFC 5530's words."""
+        if error.temporary:
+            self.daemon.log.warning("cannot do", account=self.account, command=self.engine.command, status=error.status, reason=error.text)
+        self.engine.no(error.text, code_of(error))
+
+    def closed(self) -> None:
+        """The client is gone."""
+        if self.entrance is not None:
+            self.entrance.forget()
+        if self.upload is not None:
+            self.upload.forget()
+        if self._timer is not None:
+            self._timer.cancel()
+        self.waiting = False
+        self.leave()
+        self.daemon.left(self)
+
+    def drain(self) -> None:
+        """The daemon goes away: end behind the command that is under way."""
+        self.engine.leave()
+
+    def end(self, reason: str) -> None:
+        """End the session, after the command that is under way."""
+        self._ending = reason
+        if not self.engine.busy:
+            self.engine.bye(reason)
+            self.connection.advance()
+
+    # -- logging in --------------------------------------------------------------------------------------------------
+
+    async def enter(self, account: str, how: str) -> None:
+        """The user is who it says."""
+        if await self.reader.mailbox(account, INBOX) is None:       # nobody has looked yet: fm-mailbox makes the default folders
+            await self.daemon.peer("mailbox").rows("folders", account, timeout=self.daemon.settings.ipc.deadline)
+        if self.connection.closed:
+            return
+        self.account, self.entrance = account, None
+        self.daemon.entered(self)
+        self.daemon.log.info("login", account=account, client=self.connection.peer, how=how,
+                             tls=self.connection.tls.version if self.connection.tls else "no")
+        self.engine.logged_in("welcome")
+
+    # -- the selected mailbox ----------------------------------------------------------------------------------------
+
+    def look_at(self, box: Box, view: View, place: Place) -> None:
+        """A mailbox is selected."""
+        self.box, self.view, self.place = box, view, place
+
+    def tune(self, view: View | None = None) -> None:
+        """Have the view say things as the client enabled them."""
+        enabled, view = self.engine.enabled, view or self.view
+        self._enabled = len(enabled)
+        if view is not None:
+            view.condstore, view.qresync, view.uidonly = "CONDSTORE" in enabled, "QRESYNC" in enabled, "UIDONLY" in enabled
+            view.rev2 = "IMAP4REV2" in enabled
+
+    def leave(self) -> None:
+        """No mailbox is selected any more."""
+        box, self.box, self.view, self.place = self.box, None, None, None
+        if box is not None:
+            self.daemon.images.leave(box, self)
+
+    def missing(self) -> None:
+        """A mailbox went while it was read: the selected one, or another."""
+        if self.box is not None and self.box.gone:
+            self.lost()
+        else:
+            self.engine.no("the mailbox was removed meanwhile", b"NONEXISTENT")
+
+    def lost(self) -> None:
+        """The selected mailbox was removed by somebody: the numbers that the client knows mean nothing any more."""
+        self.leave()
+        self.engine.bye("the selected mailbox was removed")
+
+    async def pause(self) -> None:
+        """Let others have their turn."""
+        await asyncio.sleep(0)
+
+    def finish(self, text: str = "", code: bytes = b"", numbers: bool = False, uid: bool = False) -> None:
+        """Tell what happened meanwhile, as far as it may be told now, and that the command is done.
+
+        numbers: it was a command during which sequence numbers may not move (RFC 9051 7.5.1); uid: its numbers were UIDs."""
+        self.flush(numbers, uid)
+        if numbers and self.view is not None and self.view.held and not code:
+            code = b"EXPUNGEISSUED"             # RFC 2180, RFC 5530 3
+        self.engine.ok(text, code)
+
+    def flush(self, numbers: bool = False, uid: bool = False, own: bool = False) -> None:
+        """Tell what happened; EXPUNGE only where no number can be misunderstood, or where it is what was asked for (`own`)."""
+        if self.view is not None:
+            self.engine.untagged(*self.view.flush(own or not numbers and not self.engine.numbers_follow(), uid))
+
+    # -- news --------------------------------------------------------------------------------------------------------
+
+    def account_changed(self) -> None:
+        """Something became of the account's mailboxes."""
+
+    def news(self) -> None:
+        """The image has changed and the client waits: tell it in a moment, with what else comes until then."""
+        if self._timer is None:
+            self._timer = self.daemon.loop.call_later(self.daemon.settings.imap.push, self._push)
+
+    def _push(self) -> None:
+        self._timer = None
+        if not self.waiting or self.connection.closed:
+            return
+        if self.connection.stalled:             # who does not read hears later, and then only how it is by then
+            self._timer = self.daemon.loop.call_later(SLOW, self._push)
+            return
+        if self.box is not None and self.box.gone:
+            self.lost()
+        else:
+            self.flush()
+        self.connection.advance()
+
+
+_HANDLERS = {Login: lambda session, event: session.entrance.login(event), SaslStep: lambda session, event: session.entrance.step(event),
+             SaslCancelled: lambda session, event: session.entrance.cancelled(event),
+             **talk.HANDLERS, **boxes.HANDLERS, **rights.HANDLERS, **append.HANDLERS,
+             **selected.HANDLERS, **finding.HANDLERS}
