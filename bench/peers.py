@@ -229,11 +229,11 @@ namespace inbox {{
   separator = /
   mailbox Drafts {{
     auto = create
-    special_use = \Drafts
+    special_use = \\Drafts
   }}
   mailbox Sent {{
     auto = create
-    special_use = \Sent
+    special_use = \\Sent
   }}
 }}
 """
