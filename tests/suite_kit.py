@@ -21,7 +21,7 @@ CHECKOUT = Path(__file__).parents[1]
 FAKE = [sys.executable, str(Path(__file__).parent / "cli" / "fake_suite.py")]
 REAL = [sys.executable, "-c", "import sys; sys.argv[0] = 'fancymail'; from fancymail.cli.suite import main; main()"]
 FMCTL = [sys.executable, "-c", "import sys; sys.argv[0] = 'fmctl'; from fancymail.cli.fmctl import main; main()"]
-OFFSETS = (24, 25, 110, 465, 587, 995)
+OFFSETS = (24, 25, 110, 143, 465, 587, 993, 995)
 PATIENCE = 60
 
 

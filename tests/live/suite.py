@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fancymail.ipc.sync import SyncClient
 from tests import suite_kit
+from tests.imap_kit import Wire
 
 ALICE, BOB, POSTMASTER = "alice@example.test", "bob@example.test", "postmaster@example.test"
 
@@ -59,6 +60,10 @@ class Suite(suite_kit.Suite):
         client.user(user)
         client.pass_(self.accounts[user])
         return client
+
+    def imap(self, user: str = ALICE) -> Wire:
+        """Connect to IMAP in plain text, logged in; commands as they stand on the wire."""
+        return Wire(self.ports["imap"]).login(user, self.accounts[user])
 
     def collect(self, user: str = "alice@example.test", remove: bool = False) -> list[bytes]:
         """Return all messages of a user, CRLF line ends, as POP3 gives them."""
