@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from .auth import Mechanism
 from .section import Section, say
 
 Address = Annotated[str, say("host:port, [v6]:port, *:port (all addresses) or unix:/path (below the state folder if relative).")]
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
-Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]
 
 
 class Pop3(Section):
@@ -19,8 +19,9 @@ class Pop3(Section):
     proxies: Annotated[tuple[Network, ...], say("Balancers whose connections begin with a PROXY header (version 1 or 2).")] = ()
     banner: Annotated[str, say("What stands in the greeting.", pattern=r"^[ -~]{1,100}$")] = "FancyMail POP3 ready"
 
-    mechanisms: Annotated[tuple[Mechanism, ...], say("SASL mechanisms that are offered.")] = (
-        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN")
+    mechanisms: Annotated[tuple[Mechanism, ...], say(
+        "SASL mechanisms that are offered; OAUTHBEARER and XOAUTH2 only where auth.oauth names an issuer.")] = (
+        "SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN")
     plaintext_login: Annotated[Literal["loopback", "never", "always"], say(
         "Where passwords are taken without TLS: from our own host, nowhere, or (for closed networks) everywhere.")] = "loopback"
     login_failures: Annotated[int, say("Failed logins that end a session.", ge=1)] = 3

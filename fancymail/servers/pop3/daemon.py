@@ -15,6 +15,7 @@ from fancymail.ipc.message import IpcError
 from fancymail.mail.address import parse_mailbox
 from fancymail.protocol.pop3.events import Options
 from fancymail.protocol.pop3.server import Pop3Server
+from fancymail.protocol.sasl import OAUTH
 from fancymail.servers.connection import Connection
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.listener import Caps, Listener
@@ -82,7 +83,8 @@ class Pop3Daemon(Daemon):
     def _options(self, connection: Connection) -> Options:
         own = self.settings.pop3
         plaintext = own.plaintext_login == "always" or own.plaintext_login == "loopback" and connection.loopback
-        return Options(banner=own.banner, mechanisms=own.mechanisms, plaintext=plaintext, stls=self.certificates is not None,
+        mechanisms = tuple(name for name in own.mechanisms if name not in OAUTH or self.settings.auth.oauth)
+        return Options(banner=own.banner, mechanisms=mechanisms, plaintext=plaintext, stls=self.certificates is not None,
                        login_failures=own.login_failures, login_delay=own.login_delay, errors=own.errors, idle=own.idle,
                        login_timeout=own.login_timeout)
 

@@ -38,7 +38,6 @@ async def test_poplib_reads_lists_and_deletes(suite):
         assert client.retr(2)[1] == lines(large)
         assert client.top(1, 1)[1] == lines(small)[:4]
         assert client.top(2, 3)[1] == lines(large)[:6]
-        assert b"CAPA" not in client.capa()
         client.dele(1)
         client.quit()
         return unique
@@ -120,6 +119,12 @@ async def test_implicit_tls_and_stls(suite):
         assert "STLS" not in client.capa()
         client.quit()
 
+    def mechanisms():
+        client = poplib.POP3_SSL("127.0.0.1", suite.tls_port, context=suite.context(), timeout=10)
+        offered = client.capa()["SASL"]
+        assert offered == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN", "LOGIN"]    # nobody issues tokens
+        client.quit()
+
     def upgraded():
         client = poplib.POP3("127.0.0.1", suite.port, timeout=10)
         assert "STLS" in client.capa()
@@ -131,6 +136,7 @@ async def test_implicit_tls_and_stls(suite):
         client.quit()
 
     await suite.client(implicit)
+    await suite.client(mechanisms)
     await suite.client(upgraded)
 
 
