@@ -168,6 +168,12 @@ class Believer:
         self.hear(answer.untagged, expunges)
         return answer
 
+    def append(self, mailbox: str, content: bytes, flags: str = "") -> Answer:
+        """Append a message, believe the answer."""
+        answer = self.wire.append(mailbox, content, flags)
+        self.hear(answer.untagged)
+        return answer
+
     def hear(self, responses: list[bytes], expunges: bool = True) -> None:
         """Believe untagged responses."""
         for response in responses:
