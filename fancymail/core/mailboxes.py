@@ -18,7 +18,7 @@ from fancymail.mail.trace import delivered_to, return_path
 from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.blobs import Blob, BlobStore
 from fancymail.storage.ports.mailboxes import (
-    AccountMailboxes, Delivered, Delivery, Keep, Mailbox, MailboxExists, MailboxStore, Message, NoSuchMailbox, StoreFailed, Usage)
+    AccountMailboxes, Delivered, Delivery, Keep, Mailbox, MailboxStore, Message, NoSuchMailbox, StoreFailed, Usage)
 
 # RFC 6154: what most clients look for, and make under names of their own when it is not there.
 FOLDERS = {"Drafts": "\\Drafts", "Sent": "\\Sent", "Junk": "\\Junk", "Trash": "\\Trash", "Archive": "\\Archive"}
@@ -172,18 +172,6 @@ class Mailboxes:
         for level in reversed(missing):
             account.create(level, now)
         return account.create(mailbox, now, self.folders.get(mailbox, ""))
-
-    def rename(self, name: str, mailbox: str, to: str) -> None:
-        """Rename a mailbox with all below it; raises MailboxRefusal."""
-        mailbox, to = _named(mailbox), _named(to)
-        if INBOX in (mailbox, to):
-            raise MailboxRefusal("5.2.0", "INBOX has its name for ever")
-        try:
-            self.account(name).rename(mailbox, to)
-        except NoSuchMailbox:
-            raise _no_mailbox(mailbox) from None
-        except MailboxExists as error:
-            raise MailboxRefusal("5.2.0", f"there is a mailbox {error} already") from None
 
     def remove(self, name: str, mailbox: str) -> None:
         """Remove a mailbox and its messages; raises MailboxRefusal."""

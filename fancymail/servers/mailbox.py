@@ -12,9 +12,11 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 
+from fancymail.core.filing import Filing
 from fancymail.core.maildrops import InUse, Maildrops
-from fancymail.core.mailboxes import Mailboxes, MailboxRefusal, StoreFailed, uids_of
+from fancymail.core.mailboxes import Mailboxes, StoreFailed, uids_of
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import RAW_CHUNK, IpcError, Reply
@@ -23,38 +25,28 @@ from fancymail.mail.lineends import LineEnds
 from fancymail.mail.mailbox import INBOX
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.blobs import HEAD, FileBlobs
-from fancymail.storage.ports.blobs import BadContent, Blob
+from fancymail.storage.ports.blobs import Blob
 from fancymail.storage.ports.mailboxes import Keep, Message
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
+from fancymail.storage.sqlite.reader import SqliteReader
 
 from .delivery import Delivery
+from .derivation import Derivation
+from .mailverbs import ChangingVerbs, ReadingVerbs
 from .notices import Notices
 from .recipients import Recipients
+from .refusals import refusals
 
 READERS = "pop3 imap webmaild"
 OWNERS = "imap webmaild"                # POP3 knows an INBOX from which one reads and deletes, and nothing else
 RECORD = struct.Struct("<IQ")           # UID and octets of one message of a maildrop
 IN_CHUNK = RAW_CHUNK // RECORD.size
+LEFT = 3600.0                           # seconds after which nobody brings a file any more that lies in `incoming`
 PURGE = 60.0                            # seconds between two looks for what may go
 SWEEP = 300.0                           # seconds between two parts of the blob store looked through for what a crash left
 
 
-class refusals:
-    """`with refusals():` turns what the rules and the disk refuse into the error of a verb."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, MailboxRefusal):
-            raise IpcError(error.status, error.text) from None
-        if isinstance(error, (StoreFailed, OSError)):
-            raise IpcError("4.3.0", f"the mailboxes cannot be written or read: {error}") from error
-        if isinstance(error, (KeyError, BadContent)):
-            raise IpcError("5.3.0", f"the content of this message is lost: {error}") from error
-
-
-class MailboxServer(Daemon):
+class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     """Mailboxes."""
 
     name = "mailbox"
@@ -66,7 +58,11 @@ class MailboxServer(Daemon):
         self.blobs = FileBlobs(folder / "blobs")
         self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes)
         self.mailboxes = Mailboxes(self.records, self.blobs, folders=options.folders, keep=_times(options))
+        self.filing = Filing(self.mailboxes)
         self.turn = Turn(self.records.transaction)
+        self.derivation = Derivation(self.records, self.blobs, self.turn, self.readers, self.log)
+        self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
+        self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)
         notices = Notices(self.ask, self.settings.server.hostname, self.settings.smtpout.expire, self.readers, self.log)
@@ -77,6 +73,7 @@ class MailboxServer(Daemon):
         self.subscribe_to("auth", "accounts", self.recipients.doubt)
         self.subscribe_to("queue", options.queue, self.delivery.woken.set)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
+        self.spawn(self.derivation.run(), "derivation")
         self.spawn(self._purge(), "purge")
         self.spawn(self._sweep(), "sweep")
 
@@ -86,6 +83,7 @@ class MailboxServer(Daemon):
         await asyncio.wait([self.consumer], timeout=8.0)
         self.thread.shutdown()
         self.readers.shutdown()
+        self.reader.close()
         self.records.close()
         self.blobs.close()
 
@@ -227,8 +225,8 @@ class MailboxServer(Daemon):
 
     @verb(callers=OWNERS, remember=True)
     async def rename(self, user: UserName, mailbox: Text, to: Text) -> None:
-        """Rename a mailbox, with all below it."""
-        await self._change(user, lambda account: self.mailboxes.rename(account, mailbox, to))
+        """Rename a mailbox, with all below it; INBOX gives its messages away and stays."""
+        await self._change(user, lambda account: self.filing.rename(account, mailbox, to))
 
     @verb(callers=OWNERS, remember=True)
     async def remove(self, user: UserName, mailbox: Text) -> None:
@@ -276,6 +274,9 @@ class MailboxServer(Daemon):
             raise IpcError("5.5.4", "the topics of mailbox are accounts, as full addresses")
 
     # -- inside ------------------------------------------------------------------------------------------------------------
+
+    def _read(self, work) -> asyncio.Future:
+        return self.loop.run_in_executor(self.readers, work)
 
     async def _known(self, user: str):
         return await self.recipients.find(user)
@@ -357,6 +358,15 @@ class MailboxServer(Daemon):
             return
         if gone:
             self.counters["contents_removed"] += gone
+
+
+def _folder(path: Path) -> Path:
+    """A folder of our own; what lies there for long was left by a program that ended."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for leftover in path.iterdir():
+        if leftover.stat().st_mtime < time.time() - LEFT:
+            leftover.unlink()
+    return path
 
 
 def _times(options) -> Keep:

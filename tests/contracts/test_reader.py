@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import asynccontextmanager
 from hashlib import sha256
 
 import pytest
@@ -11,6 +12,10 @@ from fancymail.core.imap.precompute import precompute
 from fancymail.mail.derived import Derived
 from fancymail.mail.mailbox import DELETED, FLAGGED, SEEN
 from fancymail.mail.uidset import ranges
+from fancymail.servers.mailbox import MailboxServer
+from fancymail.servers.mailreader import VerbReader
+from fancymail.servers.recipients import Account
+from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.memory.blobs import MemoryBlobs
 from fancymail.storage.memory.mailboxes import MemoryMailboxes
 from fancymail.storage.memory.reader import MemoryReader
@@ -18,6 +23,7 @@ from fancymail.storage.ports.mailboxes import Delivery
 from fancymail.storage.ports.reader import COLUMNS, Content, MailboxGone
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from fancymail.storage.sqlite.reader import SqliteReader
+from tests.servers_kit import operator, running
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
 NOW = 1_800_000_000
@@ -50,24 +56,43 @@ def letter(number: int, text: str = "") -> bytes:
     return f"From: N{number} <n{number}@x.test>\r\nSubject: number {number}\r\nX-Other: yes\r\n\r\nThis is {number}. {text}\r\n".encode()
 
 
-@pytest.fixture(params=["memory", "sqlite", "shards"])
-def kit(request, tmp_path):
-    if request.param == "memory":
-        store, blobs = MemoryMailboxes(changes=100), MemoryBlobs()
-        reader = MemoryReader(store, blobs, precompute)
-    else:
-        from fancymail.storage.blobs import FileBlobs
-        shards = 3 if request.param == "shards" else 1
-        store, blobs = SqliteMailboxes(tmp_path / "mail", shards, changes=100, synchronous="OFF"), FileBlobs(tmp_path / "mail/blobs")
+@asynccontextmanager
+async def memory(folder):
+    store, blobs = MemoryMailboxes(changes=100), MemoryBlobs()
+    yield store, blobs, MemoryReader(store, blobs, precompute)
 
-        async def derive(account, mailbox, uids):
-            store.derive((row, precompute(row.prefix, b"".join(blobs.read(row.blob, row.length)), row.internaldate))
-                         for row in store.account(account).underived(mailbox, uids, Derived().version))
-        reader = SqliteReader(tmp_path / "mail", shards, derive=derive)
-    yield Kit(store, blobs, reader)
+
+@asynccontextmanager
+async def shards(folder, count=3):
+    store, blobs = SqliteMailboxes(folder / "mail", count, changes=100, synchronous="OFF"), FileBlobs(folder / "mail/blobs")
+
+    async def derive(account, mailbox, uids):
+        store.derive((row, precompute(row.prefix, b"".join(blobs.read(row.blob, row.length)), row.internaldate))
+                     for row in store.account(account).underived(mailbox, uids, Derived().version))
+    reader = SqliteReader(folder / "mail", count, derive=derive)
+    yield store, blobs, reader
     reader.close()
     store.close()
     blobs.close()
+
+
+@asynccontextmanager
+async def verbs(folder):
+    async def find(user):
+        return Account(user, 0)
+    async with running(MailboxServer, folder, {"log": {"console": "never"}, "mailbox": {"changes": 100}}) as daemon:
+        daemon.recipients.find = find
+        with operator(folder, "mailbox") as door:
+            yield daemon.records, daemon.blobs, VerbReader(lambda: door)
+
+
+ENGINES = {"memory": memory, "sqlite": lambda folder: shards(folder, 1), "shards": shards, "verbs": verbs}
+
+
+@pytest.fixture(params=ENGINES)
+async def kit(request, tmp_path):
+    async with ENGINES[request.param](tmp_path) as parts:
+        yield Kit(*parts)
 
 
 async def test_the_mailboxes_of_an_account(kit):

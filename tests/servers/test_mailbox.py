@@ -349,7 +349,9 @@ async def test_roles(suite):
         return {verb.name for verb in verbs.values() if verb.allows(role)} - common
     assert may("smtpin") == may("smtpout") == may("queue") == may("auth") == set()
     assert may("pop3") == {"list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge", "usage"}
-    assert may("imap") == may("pop3") | {"store", "folders", "create", "rename", "remove"}
+    assert may("imap") == may("webmaild") == may("pop3") | {
+            "store", "folders", "create", "rename", "remove", "make", "subscribe-name", "flags", "copy", "move", "expunge-from", "append", "claim",
+            "set-metadata", "set-acl", "read", "derive"}
 
 
 async def test_all_is_there_after_a_restart(daemons, tmp_path):
