@@ -12,7 +12,10 @@ from . import commands as c
 from . import filters as f
 from . import mailboxes as b
 from . import messages as m
+from . import rights as q
+from . import session as s
 from .cursor import Cursor
+from .shapes import nothing, one_mailbox
 
 # States as bits, so that a set of them is one number.
 NOT_AUTHENTICATED, AUTHENTICATED, SELECTED, LOGOUT = 1, 2, 4, 8
@@ -30,38 +33,38 @@ class Rule(NamedTuple):
 
 
 def _bare(make: Callable[[], object], states: int, *needs: str) -> Rule:
-    return Rule(b.nothing(make), states, True, needs)
+    return Rule(nothing(make), states, True, needs)
 
 
 RULES: dict[str, Rule] = {
-    "ID": Rule(b.id_, ANY),
-    "LOGIN": Rule(b.login, NOT_AUTHENTICATED),
+    "ID": Rule(s.id_, ANY),
+    "LOGIN": Rule(s.login, NOT_AUTHENTICATED),
     "NOOP": _bare(c.Noop, LOGGED_IN),
     "CHECK": _bare(lambda: c.Noop(True), SELECTED),
-    "ENABLE": Rule(b.enable, AUTHENTICATED),                    # RFC 9051 6.3.1: before a mailbox is selected
+    "ENABLE": Rule(s.enable, AUTHENTICATED),                    # RFC 9051 6.3.1: before a mailbox is selected
     "SELECT": Rule(b.select, LOGGED_IN),
     "EXAMINE": Rule(b.examine, LOGGED_IN),
     "CREATE": Rule(b.create, LOGGED_IN),
-    "DELETE": Rule(b.one_mailbox(c.Delete), LOGGED_IN),
+    "DELETE": Rule(one_mailbox(c.Delete), LOGGED_IN),
     "RENAME": Rule(b.rename, LOGGED_IN),
-    "SUBSCRIBE": Rule(b.one_mailbox(c.Subscribe), LOGGED_IN),
-    "UNSUBSCRIBE": Rule(b.one_mailbox(lambda mailbox: c.Subscribe(mailbox, False)), LOGGED_IN),
+    "SUBSCRIBE": Rule(one_mailbox(c.Subscribe), LOGGED_IN),
+    "UNSUBSCRIBE": Rule(one_mailbox(lambda mailbox: c.Subscribe(mailbox, False)), LOGGED_IN),
     "LIST": Rule(b.list_, LOGGED_IN),
     "LSUB": Rule(b.lsub, LOGGED_IN),
     "NAMESPACE": _bare(c.Namespace, LOGGED_IN, "NAMESPACE"),
     "STATUS": Rule(b.status, LOGGED_IN),
     "IDLE": _bare(c.Idle, LOGGED_IN, "IDLE"),
-    "COMPRESS": Rule(b.compress, LOGGED_IN, False, ("COMPRESS=DEFLATE",)),
-    "GETQUOTA": Rule(b.get_quota, LOGGED_IN, False, ("QUOTA",)),
-    "GETQUOTAROOT": Rule(b.one_mailbox(c.GetQuotaRoot), LOGGED_IN, False, ("QUOTA",)),
-    "SETQUOTA": Rule(b.set_quota, LOGGED_IN, False, ("QUOTA", "QUOTASET")),
-    "GETMETADATA": Rule(b.get_metadata, LOGGED_IN, False, ("METADATA", "METADATA-SERVER")),
-    "SETMETADATA": Rule(b.set_metadata, LOGGED_IN, False, ("METADATA", "METADATA-SERVER")),
-    "SETACL": Rule(b.set_acl, LOGGED_IN, False, ("ACL",)),
-    "DELETEACL": Rule(b.delete_acl, LOGGED_IN, False, ("ACL",)),
-    "GETACL": Rule(b.one_mailbox(c.GetAcl), LOGGED_IN, False, ("ACL",)),
-    "LISTRIGHTS": Rule(b.list_rights, LOGGED_IN, False, ("ACL",)),
-    "MYRIGHTS": Rule(b.one_mailbox(c.MyRights), LOGGED_IN, False, ("ACL",)),
+    "COMPRESS": Rule(s.compress, LOGGED_IN, False, ("COMPRESS=DEFLATE",)),
+    "GETQUOTA": Rule(q.get_quota, LOGGED_IN, False, ("QUOTA",)),
+    "GETQUOTAROOT": Rule(one_mailbox(c.GetQuotaRoot), LOGGED_IN, False, ("QUOTA",)),
+    "SETQUOTA": Rule(q.set_quota, LOGGED_IN, False, ("QUOTA", "QUOTASET")),
+    "GETMETADATA": Rule(q.get_metadata, LOGGED_IN, False, ("METADATA", "METADATA-SERVER")),
+    "SETMETADATA": Rule(q.set_metadata, LOGGED_IN, False, ("METADATA", "METADATA-SERVER")),
+    "SETACL": Rule(q.set_acl, LOGGED_IN, False, ("ACL",)),
+    "DELETEACL": Rule(q.delete_acl, LOGGED_IN, False, ("ACL",)),
+    "GETACL": Rule(one_mailbox(c.GetAcl), LOGGED_IN, False, ("ACL",)),
+    "LISTRIGHTS": Rule(q.list_rights, LOGGED_IN, False, ("ACL",)),
+    "MYRIGHTS": Rule(one_mailbox(c.MyRights), LOGGED_IN, False, ("ACL",)),
     "NOTIFY": Rule(f.notify, LOGGED_IN, False, ("NOTIFY",)),
     "ESEARCH": Rule(m.multi_search, LOGGED_IN, False, ("MULTISEARCH",)),
     "CLOSE": _bare(lambda: c.Close(True), SELECTED),
