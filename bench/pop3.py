@@ -103,7 +103,8 @@ def main() -> None:
                         seconds, operations = time.perf_counter() - start, count(args.messages)
                         spent = (cpu_seconds(*server.roots) - cpu) / operations * 1e6
                         found.setdefault((work, server.name), []).append((operations / seconds, spent))
-    print(f"| {args.messages} messages of {args.size} octets | Dovecot /s | FancyMail /s | Dovecot CPU us | FancyMail CPU us |\n|---|---|---|---|---|")
+    print(f"| {args.messages} messages of {args.size} octets | Dovecot /s | FancyMail /s | Dovecot CPU us | FancyMail CPU us |")
+    print("|---|---|---|---|---|")
     for work in WORK:
         theirs, ours_ = ([statistics.median(row[part] for row in found[work, name]) for part in (0, 1)] for name in ("Dovecot", "FancyMail"))
         print(f"| {work} | {theirs[0]:,.0f} | {ours_[0]:,.0f} | {theirs[1]:,.0f} | {ours_[1]:,.0f} |")
