@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from .cursor import BadSyntax, Cursor
 
-_ENTRY = re.compile(r"/(?:private|shared)(?:/[^/\x00-\x19*%\x7f-\U0010ffff]+)+")
+_ENTRY = re.compile(r"/(?:private|shared)(?:/[^/\x00-\x1f*%\x7f-\U0010ffff]+)+")
 
 
 def nothing(make: Callable[[], object]) -> Callable[[Cursor], object]:
