@@ -90,9 +90,13 @@ def mark_told(attempt: Attempt, told: Iterable[int]) -> None:
             attempt.results[index] = replace(result, text=TOLD + result.text)
 
 
-def who_was_told(results: Sequence[dict]) -> frozenset[int]:
-    """Read from the last results of a message who was spoken of in a notice of delay."""
-    return frozenset(result["recipient"] for result in results if str(result.get("text", "")).startswith(TOLD))
+def who_was_told(results: Sequence[dict], pending: Iterable[int]) -> frozenset[int]:
+    """Read from the last results of a message of whose delay the sender knows.
+
+    A notice of delay speaks of all who wait at that time, so if it spoke of one it spoke of all who are still pending: of a message
+    to thousands the queue shows some results only, and nobody shall be told at every attempt.
+    """
+    return frozenset(pending) if any(str(result.get("text", "")).startswith(TOLD) for result in results) else frozenset()
 
 
 def unsent(failed: Sequence[RecipientResult]) -> str:

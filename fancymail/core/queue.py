@@ -112,10 +112,10 @@ class QueueManager:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
         self._end([self.id_of(queue, path) for path in paths], "done")
 
-    async def result(self, queue: str, path: str, results: str | bytes | list) -> bool:
-        """Keep what became of recipients; durable when it returns. True when all are settled, which ends the message."""
+    async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
+        """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
         id = self.id_of(queue, path)
-        news = read(results)
+        news = [result for part in results for result in read(part)]
         ended = self.intake.was_ended(id)
         if not ended:
             entry = self._known(id)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -20,9 +21,10 @@ from fancymail.storage.ports.spool import SlotUnfit
 
 from .intake import Refusal
 from .queue import PLACE, SLOT_ID, QueueManager
-from .settlement import pending
+from .settlement import pending, shown
 
 PIECE = 200             # messages handled before others get their turn
+SHOWN = 40              # recipients that are shown of one message: an answer has 64 KiB, and each may have said much
 
 _decode = msgspec.json.Decoder().decode
 
@@ -130,7 +132,7 @@ class QueueDesk:
         return count
 
     def show(self, queue: str, word: str) -> dict:
-        """All that is known of one message."""
+        """All that is known of one message; of very many recipients the first, so that it fits into an answer."""
         manager = self.manager
         choice = Choice(manager, queue, (word,))
         entry = manager.index.find(choice.ids[0]) if choice.ids else None
@@ -138,12 +140,14 @@ class QueueDesk:
             raise Refusal("5.5.0", f"no message {word[:80]} in queue {queue}")
         lease = manager.leases.get(entry.id)
         envelope = manager.spool.envelope(PLACE.get(entry.state, queue), entry.id)
+        if envelope is not None and len(envelope.recipients) > SHOWN:
+            envelope = replace(envelope, recipients=envelope.recipients[:SHOWN])
         return {"id": entry.id, "queue": queue, "state": entry.state.name.lower(), "message": entry.message,
                 "path": manager.path(entry), "size": entry.size, "sha256": entry.sha256.hex(), "bare": entry.bare,
                 "pushed": entry.pushed, "due": entry.due or None, "attempts": entry.attempts, "deaths": entry.deaths,
                 "reason": entry.reason, "sender": entry.sender,
-                "recipients": [recipient.address for recipient in envelope.recipients] if envelope else entry.recipients.split(),
-                "pending": pending(entry), "results": _decode(entry.results) if entry.results else [],
+                "recipients": [recipient.address for recipient in envelope.recipients[:SHOWN]] if envelope else entry.recipients.split(),
+                "count": entry.count, "pending": pending(entry)[:SHOWN], "results": _decode(shown(entry)),
                 "lease": {"holder": lease.holder, "seconds": round(lease.deadline - manager.monotonic(), 1)} if lease else None,
                 "envelope": msgspec.to_builtins(envelope) if envelope else None}
 

@@ -13,7 +13,7 @@ from fancymail.storage.ports.queue import Entry
 
 from .intake import Refusal
 
-SHOWN_LIMIT = 24 << 10          # octets of results in one answer to `take`, whose frames hold 64 KiB
+SHOWN_LIMIT = 12 << 10          # octets of results in one answer to `take`, whose frames hold 64 KiB, and 10,000 indexes of recipients
 SHORT_TEXT = 100                # characters of a text where many must fit
 
 _decode = msgspec.json.Decoder().decode
@@ -46,10 +46,16 @@ def pending(entry: Entry) -> list[int]:
     return [number for number in range(entry.count) if number not in final]
 
 
-def shown(entry: Entry) -> bytes:
-    """Results as they fit into a frame: of a message to very many, those that aren't final, with shorter texts, or none."""
-    if len(entry.results) <= SHOWN_LIMIT:
+def shown(entry: Entry, room: int = SHOWN_LIMIT) -> bytes:
+    """Results as they fit into a frame: of a message to very many, the first of those that aren't final, with shorter texts."""
+    if len(entry.results) <= room:
         return entry.results.encode() or b"[]"
-    open_ones = [{**result, "text": result["text"][:SHORT_TEXT]} for result in _decode(entry.results) if result["state"] == "deferred"]
-    short = msgspec.json.encode(open_ones)
-    return short if len(short) <= SHOWN_LIMIT else b"[]"
+    fitting: list[bytes] = []
+    for result in _decode(entry.results):
+        if result["state"] == "deferred":
+            fitting.append(msgspec.json.encode({**result, "text": result["text"][:SHORT_TEXT]}))
+            room -= len(fitting[-1]) + 1
+            if room < 2:
+                fitting.pop()
+                break
+    return b"[" + b",".join(fitting) + b"]"

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, raise_error
+from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, fitting, raise_error
 from fancymail.ipc.security import KeyRing, prepare
 from fancymail.ipc.wire import Wire
 
@@ -124,7 +124,7 @@ class Client:
     def _say(self, verb: str, params: tuple, timeout: float, future, answers, tag: bytes = b"") -> bytes:
         self.counter += 1
         tag = tag or self.prefix + self.counter.to_bytes(4, "big")
-        frames = [DELIMITER, tag, verb.encode(), *[encode_value(value) for value in params]]
+        frames = [DELIMITER, tag, *fitting([verb.encode(), *[encode_value(value) for value in params]])]
         now = self.loop.time()
         self.requests[tag] = Request(frames, future, now + timeout, now, answers)
         self._put(frames)

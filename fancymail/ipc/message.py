@@ -82,8 +82,15 @@ def encode_result(result) -> list[bytes]:
 def answer_frames(result) -> list[bytes]:
     """Return verb and parameters of an answer of one message: `ok` with what a verb returned, or the Reply that it returned."""
     if type(result) is Reply:
-        return [result.verb.encode(), *map(encode_value, result.params)]
-    return [OK, *encode_result(result)]
+        return fitting([result.verb.encode(), *map(encode_value, result.params)])
+    return fitting([OK, *encode_result(result)])
+
+
+def fitting(frames: list[bytes]) -> list[bytes]:
+    """Return the frames; raises IpcError when one is larger than a peer takes: its socket would drop the connection without a word."""
+    if len(frames) > MAX_FRAMES - 3 or max(map(len, frames)) > MAX_FRAME:
+        raise IpcError("5.3.4", f"this does not fit into a message: {len(frames)} frames, the largest of {max(map(len, frames))} octets")
+    return frames
 
 
 def error_frames(error: IpcError) -> list[bytes]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import zmq
 
-from fancymail.ipc.message import DELIMITER, ERROR, MAX_FRAMES, OK, RAW, IpcError, answer_frames, encode_value, error_frames
+from fancymail.ipc.message import DELIMITER, ERROR, MAX_FRAMES, OK, RAW, IpcError, answer_frames, encode_value, error_frames, fitting
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import prepare
 from fancymail.ipc.verb import OPERATOR, Caller, Verb, verbs_of
@@ -229,7 +229,7 @@ class Server:
         answers = bound.method(*values, **extra)
         try:
             async for reply in answers:
-                await self._push(job, [job.tag, reply.verb.encode(), *[encode_value(value) for value in reply.params]])
+                await self._push(job, [job.tag, *fitting([reply.verb.encode(), *[encode_value(value) for value in reply.params]])])
         except PeerGone:
             self.counters["unsent"] += 1
         except Exception as error:

@@ -14,6 +14,7 @@ from .status import kind, safe_text, valid
 STATES = ("delivered", "failed", "deferred")
 TEXT_LIMIT = 1000                    # characters of `text` that travel and are kept
 LIMIT = 10_000                       # results in one request
+PART = 48 * 1024                     # octets of one parameter of it: a frame of the conversation holds 64 KiB
 
 _KIND = {"delivered": "success", "failed": "persistent", "deferred": "transient"}
 
@@ -42,6 +43,20 @@ class RecipientResult:
 def dump(results: Iterable[RecipientResult]) -> str:
     """Write results as the JSON of the `result` verb."""
     return json.dumps([asdict(result) for result in results], separators=(",", ":"))
+
+
+def dump_parts(results: Iterable[RecipientResult], size: int = PART) -> list[str]:
+    """Write results as parameters of the `result` verb, each of at most `size` octets or one result."""
+    parts: list[list[str]] = []
+    room = 0
+    for result in results:
+        one = json.dumps(asdict(result), separators=(",", ":"))
+        if not parts or len(one) + 1 > room:
+            parts.append([])
+            room = size - 2
+        parts[-1].append(one)
+        room -= len(one) + 1
+    return [f"[{','.join(part)}]" for part in parts]
 
 
 def load(text: str | bytes) -> list[RecipientResult]:

@@ -129,10 +129,10 @@ class QueueServer(Daemon):
             self.manager.done(queue, *slots)
 
     @verb(callers=CONSUMERS)
-    async def result(self, queue: QueueName, slot: SlotPath, results: Json) -> bool:
-        """Keep what became of single recipients, durably; 1 when that settled the whole message."""
+    async def result(self, queue: QueueName, slot: SlotPath, *results: Json) -> bool:
+        """Keep what became of single recipients (lists of results), durably; 1 when that settled the whole message."""
         with refusals():
-            return await self.manager.result(queue, slot, results)
+            return await self.manager.result(queue, slot, *results)
 
     @verb(callers=CONSUMERS)
     def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "") -> None:

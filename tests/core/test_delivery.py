@@ -79,8 +79,9 @@ def test_delay_is_told_once_and_only_late() -> None:
     assert notices(envelope(), made, SCHEDULE, 14399, frozenset()) == []
     assert kinds(notices(envelope(), made, SCHEDULE, 14400, frozenset())) == {"delayed": [2]}
     mark_told(made, [2, 77])
-    told = who_was_told([{"recipient": 2, "text": made.results[2].text}, {"recipient": 1, "text": "x"}])
-    assert told == {2} and notices(envelope(), made, SCHEDULE, 20000, told) == []
+    told = who_was_told([{"recipient": 2, "text": made.results[2].text}, {"recipient": 1, "text": "x"}], [2, 5])
+    assert told == {2, 5} and who_was_told([{"recipient": 1, "text": "x"}], [1]) == frozenset()
+    assert notices(envelope(), made, SCHEDULE, 20000, told) == []
     mark_told(made, [2])
     assert made.results[2].text == TOLD + "timed out"
     give_up(made, SCHEDULE, 9, 1e9)

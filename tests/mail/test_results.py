@@ -2,7 +2,7 @@
 
 import pytest
 
-from fancymail.mail.results import RecipientResult, dump, load
+from fancymail.mail.results import RecipientResult, dump, dump_parts, load
 
 
 def test_results_survive_the_journey():
@@ -31,3 +31,11 @@ def test_nonsense_is_refused(text):
     with pytest.raises(ValueError) as caught:
         load(text)
     assert str(caught.value).isprintable()
+
+
+def test_parts_fit_and_lose_nothing():
+    results = [RecipientResult(number, "failed", "5.1.1", "no " * (number % 300)) for number in range(500)]
+    parts = dump_parts(results, 2000)
+    assert [result for part in parts for result in load(part)] == results and max(map(len, parts)) <= 2000 and len(parts) > 10
+    assert dump_parts([]) == [] and dump_parts(results[:3]) == [dump(results[:3])]
+    assert len(dump_parts(results[298:300], 100)) == 2          # one result is never cut

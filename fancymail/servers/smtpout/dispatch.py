@@ -27,7 +27,7 @@ from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope
-from fancymail.mail.results import RecipientResult, dump
+from fancymail.mail.results import RecipientResult, dump_parts
 from fancymail.storage.slots import SlotError
 
 from .carriage import Carriage
@@ -55,7 +55,7 @@ class Task:
     def read(cls, path: bytes, info: bytes) -> Task:
         facts = json.loads(info)
         return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
-                   who_was_told(facts.get("results", ())))
+                   who_was_told(facts.get("results", ()), facts["pending"]))
 
 
 class Dispatch:
@@ -145,10 +145,10 @@ class Dispatch:
 
     async def _result(self, path: str, results: Iterable[RecipientResult]) -> None:
         """Make results durable. What a remote host has taken must be written down: ask until the queue is there again."""
-        words = dump(results)
+        words = dump_parts(results)
         while True:
             try:
-                await self.ask("queue", "result", QUEUE, path, words, timeout=PATIENCE)
+                await self.ask("queue", "result", QUEUE, path, *words, timeout=PATIENCE)
                 return
             except IpcError as error:
                 if error.status != "4.4.1":
