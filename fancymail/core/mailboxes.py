@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fancymail.core.relatives import relatives
 from fancymail.mail import uidset
+from fancymail.mail.derived import Derived
 from fancymail.mail.mailbox import INBOX, BadName, normal_name, parent
 from fancymail.mail.trace import delivered_to, return_path
 from fancymail.mail.uidset import Ranges
@@ -46,6 +47,7 @@ class Arrival(NamedTuple):
     received: float             # seconds since the epoch
     references: Sequence[int]   # of core.relatives
     quota: int = 0              # octets; 0: no limit
+    derived: Derived | None = None      # of the message as this recipient gets it; None: later
 
 
 class Mailboxes:
@@ -111,7 +113,8 @@ class Mailboxes:
 
     def _delivery(self, account: AccountMailboxes, arrival: Arrival) -> Delivery:
         return Delivery(self._place(account, arrival.tag) if arrival.tag else INBOX, arrival.queue_id, arrival.recipient,
-                        arrival.blob.hash, arrival.blob.length, trace(arrival.sender, arrival.address), int(arrival.received), arrival.references)
+                        arrival.blob.hash, arrival.blob.length, trace(arrival.sender, arrival.address), int(arrival.received), arrival.references,
+                        derived=arrival.derived)
 
     @staticmethod
     def _place(account: AccountMailboxes, tag: str) -> str:
@@ -142,6 +145,13 @@ class Mailboxes:
         if found is None:
             raise MailboxRefusal("5.5.4", f"no such message: {uid}")
         return found
+
+    def messages(self, name: str, uids: Ranges, mailbox: str = INBOX) -> list[Message]:
+        """Those that exist, by UID; raises MailboxRefusal."""
+        try:
+            return self.account(name).messages(mailbox, uids)
+        except NoSuchMailbox:
+            raise _no_mailbox(mailbox) from None
 
     def expunge(self, name: str, uids: Ranges, mailbox: str = INBOX) -> list[int]:
         """Take messages away; those that are gone already are no error. Returns the UIDs that went."""

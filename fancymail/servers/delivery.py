@@ -22,20 +22,23 @@ import msgspec
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.core.delivery import DELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
-from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal, StoreFailed
+from fancymail.core.imap.precompute import precompute
+from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal, StoreFailed, trace
 from fancymail.core.relatives import relatives
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import IpcError
 from fancymail.mail.address import detail
+from fancymail.mail.derived import Derived
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.mail.results import RecipientResult, dump_parts
+from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.ports.blobs import BadContent, Blob
 from fancymail.storage.ports.mailboxes import Delivered
 from fancymail.storage.slots import SlotError, read_slot
 
 from .recipients import Account, Recipients
 
+AT_ONCE = 16                # messages of a batch, or recipients of a message, up to which all is derived at once; of more it is done later
 TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
 PAUSE = 1.0                 # seconds after a failure of ours that nobody foresaw
 PATIENCE = 30.0             # seconds that the queue may take to answer
@@ -55,6 +58,7 @@ class Task:
     envelope: Envelope | None = None
     blob: Blob | None = None
     relatives: Sequence[int] = ()
+    derived: dict[int, Derived] = field(default_factory=dict)           # by recipient, as far as it was done at once
     trouble: Exception | None = None
     delivered: list[tuple[int, str]] = field(default_factory=list)      # recipients and mailboxes
     attempt: Attempt = field(default_factory=Attempt)
@@ -62,8 +66,7 @@ class Task:
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
         facts = msgspec.json.decode(info)
-        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
-                   who_was_told(facts.get("results", ()), facts["pending"]))
+        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"], who_was_told(facts.get("results", ())))
 
     @property
     def name(self) -> str:
@@ -76,10 +79,12 @@ class Delivery:
 
     def __init__(self, ask: Callable, alert: Callable[[str], None], mailboxes: Mailboxes, turn: Turn, recipients: Recipients, notices,
                  schedule: Schedule, thread: Executor, log: Log, counters: Counter, *, queue: str = "incoming", batch: int = 64,
-                 separator: str = "+", chance: Callable[[], float] = random.random, clock: Callable[[], float] = time.time) -> None:
+                 separator: str = "+", later: Callable[[], None] = bool, chance: Callable[[], float] = random.random,
+                 clock: Callable[[], float] = time.time) -> None:
         self.ask, self.alert, self.mailboxes, self.turn, self.recipients = ask, alert, mailboxes, turn, recipients
         self.notices, self.schedule, self.thread, self.log, self.counters = notices, schedule, thread, log, counters
         self.queue, self.batch, self.separator, self.chance, self.clock = queue, batch, separator, chance, clock
+        self.later = later          # called when something was left to be derived
         self.woken = asyncio.Event()
         self.stopped = False
         self.begun = False
@@ -145,6 +150,8 @@ class Delivery:
                     if slot.envelope is None:
                         raise SlotError("a slot without envelope: nobody knows whom it is for")
                     task.blob, head = self.mailboxes.blobs.link(slot)
+                    if len(tasks) <= AT_ONCE and len(task.pending) <= AT_ONCE:
+                        self._derive(task, slot.read())
                 task.relatives = relatives(head)
             except Exception as error:
                 task.trouble = error
@@ -155,6 +162,15 @@ class Delivery:
             for task in tasks:
                 task.trouble = task.trouble or error
         crash_point("mailbox.synced")
+
+    def _derive(self, task: Task, content: bytes) -> None:
+        """Compute what readers will ask for. Each recipient's copy begins with lines of its own."""
+        received = int(task.envelope.received or task.first)
+        try:
+            for index, recipient in self._pending(task):
+                task.derived[index] = precompute(trace(task.envelope.sender, self._split(recipient)[2]), content, received)
+        except Exception as error:      # whatever it holds, it is delivered
+            self.log.exception("cannot be derived", error, id=task.name)
 
     # -- delivering --------------------------------------------------------------------------------------------------------
 
@@ -197,6 +213,8 @@ class Delivery:
                 self._delivered(by_id[arrival.queue_id], arrival, outcome)
             for account in {arrival.account for arrival in part}:
                 self.alert(account)
+            if any(arrival.derived is None for arrival in part):
+                self.later()
         await self._settle(tasks)
 
     def _pending(self, task: Task) -> Iterator[tuple[int, Recipient]]:
@@ -211,7 +229,7 @@ class Delivery:
             account = accounts[user]
             if isinstance(account, Account):
                 yield Arrival(account.address, task.id, index, envelope.sender, shown, tag, task.blob, envelope.received or task.first,
-                              task.relatives, account.quota)
+                              task.relatives, account.quota, task.derived.get(index))
             elif account.temporary:
                 task.attempt.add([RecipientResult(index, "deferred", "4.3.0", account.text)])
             else:
@@ -280,7 +298,7 @@ class Delivery:
         for result in (*failed, *waiting):
             self.counters[f"recipients_{result.state}"] += 1
             self.log.info(result.state, id=task.name, to=envelope.recipients[result.recipient].address, status=result.status, reason=result.text)
-        await self._say("result", task.path, *dump_parts(result for _, result in sorted(attempt.results.items())))
+        await self._say("result", task.path, dump(result for _, result in sorted(attempt.results.items())))
         if waiting:
             await self._defer(task, self.schedule.wait(task.attempts, age, self.chance()), waiting[0].text)
 

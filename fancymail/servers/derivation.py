@@ -73,4 +73,8 @@ class Derivation:
         except (KeyError, BadContent, OSError) as error:
             self.log.error("content lost", blob=row.blob.hex(), reason=str(error))
             content = b""
-        return precompute(row.prefix, content, row.internaldate)
+        try:
+            return precompute(row.prefix, content, row.internaldate)
+        except Exception as error:      # without anything derived it could not be read at all
+            self.log.exception("cannot be derived", error, blob=row.blob.hex())
+            return precompute(row.prefix, b"", row.internaldate)

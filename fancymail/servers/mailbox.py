@@ -21,6 +21,7 @@ from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import RAW_CHUNK, IpcError, Reply
 from fancymail.ipc.verb import Address, Number, Octets, RawStream, Seconds, Text, UserName, Word, verb
+from fancymail.mail import uidset
 from fancymail.mail.lineends import LineEnds
 from fancymail.mail.mailbox import INBOX
 from fancymail.servers.daemon import Daemon
@@ -68,7 +69,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         notices = Notices(self.ask, self.settings.server.hostname, self.settings.smtpout.expire, self.readers, self.log)
         self.delivery = Delivery(self.ask, self.alert, self.mailboxes, self.turn, self.recipients, notices, Schedule(self.settings.smtpout),
                                  self.thread, self.log, self.counters, queue=options.queue, batch=options.batch,
-                                 separator=self.settings.auth.tag_separator)
+                                 separator=self.settings.auth.tag_separator, later=self.derivation.wanted.set)
         self.metrics.gauges["maildrops"] = lambda: self.maildrops.sweep(self.loop.time())
         self.subscribe_to("auth", "accounts", self.recipients.doubt)
         self.subscribe_to("queue", options.queue, self.delivery.woken.set)
@@ -141,9 +142,14 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     # -- for POP3 and other readers ----------------------------------------------------------------------------------------
 
     @verb(callers=READERS)
-    async def maildrop(self, user: UserName) -> AsyncIterator[Reply]:
-        """Give an INBOX as it is now: ok with count, octets, UIDVALIDITY; then by raw operations (UID u32, octets u64) for each message."""
+    async def maildrop(self, user: UserName, holder: Word = "", seconds: Seconds = 0) -> AsyncIterator[Reply]:
+        """Give an INBOX as it is now: ok with count, octets, UIDVALIDITY; then by raw operations (UID u32, octets u64) for each message.
+
+        With a holder, have the maildrop for oneself first, as `lock` does.
+        """
         account = await self._account(user)
+        if holder:
+            self._lock(account, holder, seconds)
         with refusals():
             box, sizes = self.mailboxes.inbox(account)
         yield Reply("ok", len(sizes), sum(size for _, size in sizes), box.uidvalidity)
@@ -153,7 +159,9 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     @verb(callers=READERS, name="lock")
     async def lock_maildrop(self, user: UserName, holder: Word, seconds: Seconds = 0) -> float:
         """Have a maildrop for oneself, or longer; answers for how many seconds. The holder is any word of the session."""
-        account = await self._account(user)
+        return self._lock(await self._account(user), holder, seconds)
+
+    def _lock(self, account: str, holder: str, seconds: float) -> float:
         longest = self.settings.mailbox.lock
         seconds = min(seconds or longest, longest)
         try:
@@ -169,26 +177,19 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
 
     @verb(callers=READERS)
     async def blob(self, user: UserName, number: Number, *more: Number) -> list:
-        """Tell where messages lie, for readers on this machine: path ; offset ; length ; prefix of each. A message is prefix, then octets of the file.
+        """Tell where messages lie, for readers on this machine: path ; offset ; length ; prefix of each. It is prefix, then octets of the file.
 
         One that does not exist is an error when it is alone, and has an empty path among others.
         """
         account = await self._account(user)
         if not more:
-            return self._place(account, number)
-        return [word for each in (number, *more) for word in self._place_of_many(account, each)]
+            return self._place(self._message(account, number))
+        with refusals():
+            found = {message.uid: message for message in self.mailboxes.messages(account, uidset.ranges({number, *more}))}
+        return [word for each in (number, *more) for word in (self._place(found[each]) if each in found else ("", 0, 0, b""))]
 
-    def _place(self, account: str, number: int) -> list:
-        message = self._message(account, number)
+    def _place(self, message: Message) -> list:
         return [*self.blobs.place(message.blob, message.length), message.prefix]
-
-    def _place_of_many(self, account: str, number: int) -> list:
-        try:
-            return self._place(account, number)
-        except IpcError as error:
-            if error.temporary:
-                raise
-            return ["", 0, 0, b""]
 
     @verb(callers=READERS, remember=True)
     async def expunge(self, user: UserName, *uids: Text) -> int:
