@@ -13,6 +13,7 @@ from . import commands as c
 from .cursor import BadSyntax, Cursor, Refused
 from .intake import Literal
 from .options import Options
+from .urls import read_url
 
 PENDING = b"}\n"                    # stands for the literal that was announced and has not come; no line contains LF
 
@@ -165,9 +166,13 @@ class Appending:
             raise BadSyntax("TEXT or URL is missing")
         self._string_must_be_here()
         url = cursor.astring()
-        if len(url) > LONGEST_URL or not url.isascii():
+        text = url.decode("ascii", "replace")
+        if len(url) > LONGEST_URL or not text.isprintable():
             raise BadSyntax("this is no URL")
-        self._add(c.AppendUrl(url.decode()))
+        try:
+            self._add(c.AppendUrl(text, read_url(text, self.options)))
+        except ValueError as error:             # RFC 4469 5
+            raise Refused(f"this URL names nothing here: {error}", c.badurl(text)) from None
         return self._after_part
 
     def _after_part(self) -> Reader:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fancymail.mail.imap.fetch import Items
+from fancymail.mail.imap.fetch import Items, Section
 from fancymail.mail.imap.filters import EventGroup, Mailboxes
 from fancymail.mail.imap.search import Criterion, Key, Return
 from fancymail.mail.imap.sequence import SequenceSet
+from fancymail.mail.imap.strings import quoted
 
 value = dataclass(frozen=True, slots=True)
+LONGEST_BADURL = 500
 
 
 # -- any state -------------------------------------------------------------------------------------------------------
@@ -296,10 +298,29 @@ class AppendData:
 
 
 @value
+class MessageUrl:
+    """What a URL names (RFC 5092). mailbox: "" is the selected one. uidvalidity: 0 when it was not said. user and host: of
+    `imap://user@host/`, "" when they were not said."""
+
+    mailbox: str
+    uid: int
+    uidvalidity: int
+    section: Section
+    user: str = ""
+    host: str = ""
+
+
+@value
 class AppendUrl:
-    """A part of CATENATE that is a message's part (RFC 4469): append it and answer go_ahead(), or no(..., b"BADURL ...")."""
+    """A part of CATENATE that is a message's part (RFC 4469): append it and answer go_ahead(), or no(..., event.badurl)."""
 
     url: str
+    message: MessageUrl
+
+    @property
+    def badurl(self) -> bytes:
+        """The code for when there is no such message (RFC 4469 5)."""
+        return badurl(self.url)
 
 
 @value
@@ -416,6 +437,11 @@ class Copy:
     mailbox: str
     uid: bool = False
     move: bool = False
+
+
+def badurl(url: str) -> bytes:
+    """The response code that names a URL of CATENATE which cannot be read or found."""
+    return b"BADURL " + quoted(url.encode("ascii", "replace")[:LONGEST_BADURL])
 
 
 Command = (Noop | Id | Login | SaslStep | SaslCancelled | Enable | Select | Create | Delete | Rename | Subscribe | List | Lsub | Namespace

@@ -4,7 +4,7 @@ Options of a talk: `tls: yes` (implicit TLS), `plaintext: yes`, `starttls: no`, 
 `enabled: QRESYNC ...`, `without: ACL ...` (extensions that are not offered), `literal: LITERAL-`, `rev2: no`, `append: N`, `errors: N`,
 `failures: N`, `depth: N`, `line: N`, `swallow: N`, `show: no` (answers do not say what was understood).
 
-alice's password is secret. The mailbox "none" does not exist, "full" is full, in "broken" nothing can be kept, the URL "/none" is none.
+alice's password is secret. The mailbox "none" does not exist, "full" is full, in "broken" nothing can be kept, the URLs of "none" are none.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Clerk:
         self.parts[-1][1] += event.data
 
     def _url(self, event) -> None:
-        if event.url == "/none":
-            self.engine.no("no such part", b'BADURL "/none"')
+        if event.message.mailbox == "none":
+            self.engine.no("no such part", event.badurl)
             return
         self.parts[-1][1] += b"<%b>" % event.url.encode()
         self.engine.go_ahead()

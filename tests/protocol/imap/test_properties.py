@@ -21,7 +21,7 @@ COMMANDS = [
     b"a NOOP", b"a LOGIN alice secret", b"a LOGIN {5}", b"alice {6+}", b"secret", b"a AUTHENTICATE PLAIN", b"AGFsaWNlAHNlY3JldA==", b"*",
     b"a SELECT INBOX", b"a SELECT none", b"a EXAMINE {5+}", b"INBOX", b"a FETCH 1:* (FLAGS)", b"a UID FETCH 1 BODY[HEADER.FIELDS (a {1+}",
     b"b)]<1.2>", b"a STORE 1 +FLAGS (\\Seen)", b"a SEARCH OR NOT (SEEN) TEXT {3}", b"abc", b"a APPEND INBOX {3}", b"a APPEND INBOX {3+}",
-    b"a APPEND full {3+}", b"abc {3+}", b"abc (\\Seen) {2}", b"a\0c", b"a APPEND x CATENATE (URL /x TEXT {3}", b"abc)", b"abc URL /none)",
+    b"a APPEND full {3+}", b"abc {3+}", b"abc (\\Seen) {2}", b"a\0c", b"a APPEND x CATENATE (URL /x/;UID=1 TEXT {3}", b"abc)", b"abc URL /none/;UID=1)",
     b"a APPEND INBOX ~{3+}", b"a APPEND INBOX UTF8 (~{3+}", b"a REPLACE 1 INBOX {3+}", b"a IDLE", b"DONE", b"a CLOSE", b"a UNSELECT",
     b"a LIST (SUBSCRIBED) \"\" (% {1}", b"x) RETURN (STATUS (MESSAGES))", b"a ENABLE QRESYNC UTF8=ACCEPT IMAP4REV2 UIDONLY",
     b"a SETMETADATA \"\" (/shared/x ~{2+}", b"a CREATE &", b"a CREATE {70000}", b"a CREATE {70000+}", b"a XYZZY {5+}", b"\x16\x03", b"",

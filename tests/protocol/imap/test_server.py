@@ -86,7 +86,7 @@ def test_nothing_is_enabled_that_is_not_offered():
     ("WITHIN", SELECTED, [b"SEARCH OLDER 5"]), ("OBJECTID", SELECTED, [b"SEARCH EMAILID x", b"FETCH 1 EMAILID"]),
     ("PREVIEW", SELECTED, [b"FETCH 1 PREVIEW", b"FETCH 1 (UID PREVIEW (LAZY))"]), ("SAVEDATE", SELECTED, [b"FETCH 1 SAVEDATE"]),
     ("SEARCH=FUZZY", SELECTED, [b"SEARCH FUZZY ALL"]), ("CONDSTORE", SELECTED, [b"FETCH 1 MODSEQ", b"SEARCH MODSEQ 1"]),
-    ("CATENATE", SELECTED, [b"APPEND x CATENATE (URL /x)"]), ("THREAD=REFERENCES", SELECTED, [b"THREAD REFERENCES UTF-8 ALL"])])
+    ("CATENATE", SELECTED, [b"APPEND x CATENATE (URL /x/;UID=1)"]), ("THREAD=REFERENCES", SELECTED, [b"THREAD REFERENCES UTF-8 ALL"])])
 def test_what_is_not_offered_is_unknown(extension, state, lines):
     for line in lines:
         without = engine(state, dataclasses.replace(PLAIN, extensions=frozenset(EXTENSIONS) - {extension}))
