@@ -40,7 +40,7 @@ class Letter:
             yield pick(item, await self._octets(span))
         elif sections.is_header(item) or (span := sections.cut(span, item.partial))[1] <= PIECE:
             octets = await self._octets(span)
-            yield sections.literal(_cut(octets, item.partial) if sections.is_header(item) else octets)
+            yield sections.literal(sections.cut_octets(octets, item.partial) if sections.is_header(item) else octets)
         else:
             async for piece in self._stream(span):
                 yield piece
@@ -90,7 +90,7 @@ class Letter:
             yield b"%d" % (await self._measure(*found))[0]
         elif found[0][1] <= SMALL:
             octets = b"".join([piece async for piece in self._decoded(*found)])
-            yield sections.literal8(_cut(octets, item.partial))
+            yield sections.literal8(sections.cut_octets(octets, item.partial))
         else:
             async for piece in self._long_binary(item, *found):
                 yield piece
@@ -122,8 +122,4 @@ class Letter:
 
 def pick(item: Section, header: bytes) -> bytes:
     """HEADER.FIELDS and HEADER.FIELDS.NOT of a header, as a literal."""
-    return sections.literal(_cut(sections.picker(item.fields, item.what == HEADER_FIELDS_NOT)(header), item.partial))
-
-
-def _cut(octets: bytes, partial: tuple[int, int] | None) -> bytes:
-    return octets if partial is None else octets[partial[0]:partial[0] + partial[1]]
+    return sections.literal(sections.cut_octets(sections.picker(item.fields, item.what == HEADER_FIELDS_NOT)(header), item.partial))

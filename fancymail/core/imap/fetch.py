@@ -170,9 +170,10 @@ async def _values(view: View, box: BoxReader, item: Item, chunk: Chunk, outcome:
         column, _, written = _COLUMNS[item]
         return map(written, chunk.columns[column]) if written else chunk.columns[column]
     fields = chunk.columns["fields"]
-    if None in fields:
-        fields = await _long_headers(box, chunk, outcome)
-    return [pick(item, header) for header in fields]
+    if None in fields:                  # some were not kept: then all go the slower way
+        return [pick(item, header) for header in await _long_headers(box, chunk, outcome)]
+    picked = map(sections.listed_picker(item.fields), fields)
+    return map(sections.literal, picked if item.partial is None else [sections.cut_octets(octets, item.partial) for octets in picked])
 
 
 async def _long_headers(box: BoxReader, chunk: Chunk, outcome: Outcome) -> list[bytes]:

@@ -22,7 +22,7 @@ from fancymail.storage.ports.reader import BoxReader
 SLICE = 1_000                       # messages whose columns or texts are looked at between two turns
 
 Places = Sequence[int]              # of messages in a view, ascending, from 0
-Test = Callable[[int, tuple], bool]         # place, row of columns (behind the UID)
+Test = Callable[[int, tuple], bool]         # place, row: the UID and columns behind it
 
 ARRAYS, COLUMNS, TEXTS = 0, 1, 2    # where a key is answered, cheapest first
 
@@ -172,7 +172,7 @@ class _Search:
 
     def _test_column(self, key: Key, columns: dict[str, int], fuzzy: bool) -> Test:
         def at(name: str) -> int:
-            return columns.setdefault(name, len(columns))
+            return columns.setdefault(name, len(columns) + 1)
         if isinstance(key, keys.Size):
             column, octets = at("size"), key.octets
             return (lambda place, row: row[column] > octets) if key.relation == "larger" else (lambda place, row: row[column] < octets)
@@ -211,7 +211,7 @@ class _Search:
             if len(rows) < len(slice_):         # what cannot be read any more matches nothing
                 there = {row[0] for row in rows}
                 slice_ = [place for place in slice_ if self.uids[place] in there]
-            found += [place for place, row in zip(slice_, rows) if test(place, row[1:])]
+            found += [place for place, row in zip(slice_, rows) if test(place, row)]
             await self.turn()
         return found
 

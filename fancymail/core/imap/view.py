@@ -252,28 +252,33 @@ class View:
 
     def _flags(self, changed: dict[int, bool], uid: bool) -> list[bytes]:
         """A FETCH of each message, in the order of their numbers."""
-        image, lines = self.image, []
-        uid = uid or self.qresync                               # RFC 7162 3.2.4 wants the UID
-        place = low = 0
-        uids, shared = self.uids, self.current
+        image, shared = self.image, self.current
+        there, flags, modseqs = image.uids, image.flags, image.modseqs
+        words = self.flag_words if self.recent else lambda number, bits: image.words(bits)
+        modseq = self.condstore or self.qresync
+        uid, uidonly = uid or self.qresync, self.uidonly        # RFC 7162 3.2.4 wants the UID
+        lines, place, low, count = [], 0, 0, len(there)
         for number in sorted(changed):
-            place = bisect_left(image.uids, number, place)
-            if place >= len(image.uids):
-                break
-            if image.uids[place] != number:
+            if place >= count or there[place] != number:        # the next one is mostly the one behind
+                place = bisect_left(there, number, place)
+                if place >= count:
+                    break
+                if there[place] != number:
+                    continue
+            if not changed[number] and not modseq:
+                place += 1
                 continue
-            low = place if shared else bisect_left(uids, number, low)
-            text = b"FLAGS (%b)" % self.flag_words(number, image.flags[place]) if changed[number] else b""
-            if self.condstore or self.qresync:
-                text += b" MODSEQ (%d)" % image.modseqs[place] if text else b"MODSEQ (%d)" % image.modseqs[place]
-            if not text:
-                continue
-            if self.uidonly:
+            low = place if shared else bisect_left(self.uids, number, low)
+            text = b"FLAGS (%b)" % words(number, flags[place]) if changed[number] else b""
+            if modseq:
+                text = b"%b%bMODSEQ (%d)" % (text, b" " if text else b"", modseqs[place])
+            if uidonly:
                 lines.append(b"* %d UIDFETCH (%b)\r\n" % (number, text))
             elif uid:
                 lines.append(b"* %d FETCH (UID %d %b)\r\n" % (low + 1, number, text))
             else:
                 lines.append(b"* %d FETCH (%b)\r\n" % (low + 1, text))
+            place += 1
         return lines
 
     def flag_words(self, uid: int, flags: int) -> bytes:
