@@ -31,6 +31,7 @@ PORTS = {                              # section -> option -> (what it is called
     "smtpin": {"listen-smtp": ("smtp", 25), "listen-submission": ("submission", 587), "listen-submissions": ("submissions", 465),
                "listen-lmtp": ("lmtp", 24)},
     "pop3": {"listen-pop3": ("pop3", 110), "listen-pop3s": ("pop3s", 995)},
+    "imap": {"listen-imap": ("imap", 143), "listen-imaps": ("imaps", 993)},
 }
 
 

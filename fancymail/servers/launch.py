@@ -17,7 +17,7 @@ from fancymail.base.settings import Settings, SettingsError
 from fancymail.servers import sockets
 from fancymail.servers.daemon import Daemon, run_daemon
 
-DAEMONS = ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3")     # in the order in which they are started
+DAEMONS = ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap")     # in the order in which they are started
 
 
 def daemon_of(instance: str) -> str:

@@ -26,7 +26,7 @@ from fancymail.servers.child import become_child, leave
 from fancymail.servers.daemon import run_daemon
 from fancymail.servers.launch import daemon_class, daemon_of
 
-STAGES = (("smtpin", "pop3"), ("smtpout", "mailbox"), ("queue",), ("auth",))   # who asks others stops before whom it asks
+STAGES = (("smtpin", "pop3", "imap"), ("smtpout", "mailbox"), ("queue",), ("auth",))   # who asks others stops before whom it asks
 FIRST_DELAY, LONGEST_DELAY = 0.25, 30.0      # seconds between a death and the next start; it doubles
 STABLE = 20.0                                # seconds of life after which past deaths are forgotten
 PATIENCE = 3600.0                            # seconds the loop sleeps at most

@@ -1,4 +1,4 @@
-"""Commands about mailboxes as wholes: CREATE, DELETE, RENAME, SUBSCRIBE, STATUS, NAMESPACE.
+"""Commands about mailboxes as wholes: LIST, CREATE, DELETE, RENAME, SUBSCRIBE, STATUS, NAMESPACE.
 
 Part of servers/imap/session.py. Each change is one verb of fm-mailbox; counters come from the store, so STATUS costs the same whatever the size.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fancymail.core.imap.listing import listing, lsub
 from fancymail.mail.mailbox import DELIMITER, INBOX, parent
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
-from fancymail.servers.imap.places import OTHERS, find, look, shown, split
+from fancymail.servers.imap.places import ALL, OTHERS, Place, find, look, shown, split
 from fancymail.servers.imap.refusals import Refusal
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ async def delete(session: ImapSession, event: c.Delete) -> None:
     await session.store.remove(place.owner, place.mailbox.name)
     if session.box is not None and session.box.mailbox == place.mailbox.id:
         session.box.gone = True
-        session.lost()
+        session.leave()
+        session.engine.deselected("deleted, and no mailbox is selected any more")
     else:
         session.finish()
 
@@ -64,6 +66,8 @@ async def rename(session: ImapSession, event: c.Rename) -> None:
     if owner != place.owner:
         raise Refusal("a mailbox stays with its owner", b"CANNOT")
     await _may_create(session, owner, to)
+    if await session.reader.mailbox(owner, to) is not None:
+        raise Refusal("there is such a mailbox already", b"ALREADYEXISTS")
     await session.store.rename(owner, place.mailbox.name, to)
     session.finish()
 
@@ -90,10 +94,57 @@ def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list
     return [(item, known[item]) for item in items]
 
 
+async def list_(session: ImapSession, event: c.List) -> None:
+    """LIST, with all that may be returned beside the names (RFC 5258, 5819, 6154, 8440, 9590)."""
+    places = await _visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
+    subscribed = await session.reader.subscriptions(session.account)
+    uses = {name: place.mailbox.special_use for name, place in places.items()}
+    engine = session.engine
+    for listed in listing(uses, subscribed, event.reference, event.patterns, selection=event.selection, returns=event.returns,
+                          extended=event.extended):
+        engine.untagged(r.list_(listed.attributes, listed.name, engine.utf8, childinfo=listed.childinfo))
+        if listed.exists:
+            await _beside(session, event, listed.name, places[listed.name])
+    session.finish()
+
+
+async def _visible(session: ImapSession, others: bool) -> dict[str, Place]:
+    """All that the session may look up, by the name that it calls them."""
+    found = {box.name: Place(session.account, box, ALL) for box in await session.reader.mailboxes(session.account)}
+    for shared in await session.reader.shared(session.account) if others else ():
+        if "l" in shared.rights:
+            box = shared.mailbox._replace(special_use="")       # it is special to its owner
+            found[shown(session.account, shared.owner, box.name)] = Place(shared.owner, box, shared.rights)
+    return found
+
+
+async def _beside(session: ImapSession, event: c.List, name: str, place: Place) -> None:
+    """STATUS, MYRIGHTS and METADATA of one line."""
+    engine = session.engine
+    if event.status and place.allows("r"):
+        engine.untagged(r.status(name, counters(session, place.mailbox, event.status), engine.utf8))
+    if "MYRIGHTS" in event.returns:
+        engine.untagged(r.myrights(name, place.rights, engine.utf8))
+    if event.metadata and place.allows("r"):
+        known = await session.reader.metadata(place.owner, place.mailbox.id)
+        told = [(entry, known.get(entry)) for entry in event.metadata if place.owner == session.account or entry.startswith("/shared/")]
+        if told:
+            engine.untagged(r.metadata(name, told, engine.utf8))
+
+
+async def lsub_(session: ImapSession, event: c.Lsub) -> None:
+    """LSUB."""
+    uses = {name: place.mailbox.special_use for name, place in (await _visible(session, True)).items()}
+    for listed in lsub(uses, await session.reader.subscriptions(session.account), event.reference, event.pattern):
+        session.engine.untagged(r.lsub(listed.attributes, listed.name, session.engine.utf8))
+    session.finish()
+
+
 def namespace(session: ImapSession, event: c.Namespace) -> None:
     """NAMESPACE (RFC 2342): one's own, and what others share."""
     session.engine.untagged(r.namespace([("", DELIMITER)], [(OTHERS + DELIMITER, DELIMITER)], utf8=session.engine.utf8))
     session.finish()
 
 
-HANDLERS = {c.Create: create, c.Delete: delete, c.Rename: rename, c.Subscribe: subscribe, c.Status: status_, c.Namespace: namespace}
+HANDLERS = {c.Create: create, c.Delete: delete, c.Rename: rename, c.Subscribe: subscribe, c.Status: status_, c.Namespace: namespace,
+            c.List: list_, c.Lsub: lsub_}
