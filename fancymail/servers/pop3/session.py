@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from fancymail.core.maildrop import RECORD, Maildrop
+from fancymail.core.maildrop import RECORD, Maildrop, Snapshot
 from fancymail.ipc.message import IpcError
 from fancymail.mail import uidset
 from fancymail.protocol.pop3.events import Login, Retrieve, SaslCancelled, SaslStep, Update
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fancymail.servers.pop3.daemon import Pop3Daemon
 
 AUTH_PATIENCE = 30.0            # seconds for a login: password checks may queue
+PATIENCE = (2.0, 3.0, 5.0)      # seconds for each attempt to take a maildrop
 SET_LENGTH = 4000               # UIDs in one parameter of `expunge`, so that it stays a short text
 
 
@@ -128,7 +129,6 @@ class Pop3Session(Session):
             return
         self.account, self.holder = account, f"pop3-{secrets.token_hex(12)}"
         try:
-            await self.daemon.ask("mailbox", "lock", account, self.holder, self.daemon.settings.pop3.lock)
             snapshot = await self._snapshot(account)
         except IpcError as error:
             self._cannot_enter(error)
@@ -157,9 +157,19 @@ class Pop3Session(Session):
         else:
             self.engine.refused("the maildrop cannot be opened", "SYS/PERM", counts=False)
 
-    async def _snapshot(self, account: str):
-        """Ask for the maildrop: `ok: count octets uidvalidity`, then chunks of records."""
-        answers = self.daemon.peer("mailbox").stream("maildrop", account, timeout=self.daemon.settings.ipc.deadline)
+    async def _snapshot(self, account: str) -> Snapshot:
+        """Take the maildrop. Saying it again with the same holder does no harm, so a fm-mailbox that restarts costs a delay."""
+        for patience in PATIENCE[:-1]:
+            try:
+                return await self._take(account, patience)
+            except IpcError as error:
+                if error.status != "4.4.1":
+                    raise
+        return await self._take(account, PATIENCE[-1])
+
+    async def _take(self, account: str, patience: float) -> Snapshot:
+        """Say `maildrop` and read `ok: count octets uidvalidity`, then chunks of records."""
+        answers = self.daemon.peer("mailbox").stream("maildrop", account, self.holder, self.daemon.settings.pop3.lock, timeout=patience)
         uidvalidity, missing, chunks = 0, None, []
         try:
             async for reply in answers:

@@ -209,7 +209,6 @@ async def test_auth_or_mailbox_away_is_temporary(suite, monkeypatch):
 
     content = await suite.store(SMALL)
     for missing, replies in ((("auth", "auth"), [b"-ERR [SYS/TEMP] the login cannot be checked now, try again later"]),
-                             (("mailbox", "lock"), [b"-ERR [SYS/TEMP] the maildrop cannot be opened now, try again later"]),
                              (("mailbox", "blob"), [b"+OK 1 messages (%d octets)" % len(content), b"+OK message 1 will be deleted"]),
                              (("mailbox", "expunge"), [b"+OK 1 messages (%d octets)" % len(content), b"+OK message 1 will be deleted"])):
         monkeypatch.setattr(suite.pop3, "ask", asking(missing))
@@ -224,6 +223,26 @@ async def test_auth_or_mailbox_away_is_temporary(suite, monkeypatch):
         while suite.pop3.caps.sessions:
             await asyncio.sleep(0)
     assert (await suite.mailbox.rows("list", ALICE))[0] == [b"1"]
+
+
+async def test_mailbox_that_restarts_costs_a_delay_and_one_that_stays_away_is_temporary(suite, monkeypatch):
+    client, asked = suite.pop3.peer("mailbox"), []
+    stream = client.stream
+
+    def once_lost(verb, *params, **options):
+        asked.append(verb)
+        return lost() if len(asked) == 1 else stream(verb, *params, **options)
+
+    async def lost():
+        raise IpcError("4.4.1", "no answer from mailbox")
+        yield
+
+    monkeypatch.setattr(client, "stream", once_lost)
+    assert (await suite.client(suite.talk, LOGIN + b"QUIT\r\n")).endswith(b"+OK 0 messages (0 octets)\r\n+OK bye\r\n")
+    assert asked == ["maildrop"] * 2
+    monkeypatch.setattr(client, "stream", lambda *params, **options: lost())
+    answer = await suite.client(suite.talk, LOGIN + b"QUIT\r\n")
+    assert answer.split(b"\r\n")[2] == b"-ERR [SYS/TEMP] the maildrop cannot be opened now, try again later"
 
 
 async def test_blob_that_is_gone_or_cut_is_no_message(suite):
