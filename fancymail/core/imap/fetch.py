@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from fancymail.core.imap import sections
-from fancymail.core.imap.content import Letter, pick
+from fancymail.core.imap.content import Letter
 from fancymail.core.imap.dates import date_time
 from fancymail.core.imap.ranges import compress, runs
 from fancymail.core.imap.view import Spans, View
@@ -80,7 +80,7 @@ def plan(items: Items) -> Plan:
             columns += [_COLUMNS[item][0]] if item in _COLUMNS else []
         elif sections.is_listed(item):
             pieces.append(item.label.replace(b"%", b"%%") + b" %b")
-            columns.append("fields")
+            columns += ["fields", "header_length"]
         else:
             pieces.append(item.label + b" ")
             columns += [*CONTENT, "parts", "header_length"]
@@ -170,9 +170,9 @@ async def _values(view: View, box: BoxReader, item: Item, chunk: Chunk, outcome:
         column, _, written = _COLUMNS[item]
         return map(written, chunk.columns[column]) if written else chunk.columns[column]
     fields = chunk.columns["fields"]
-    if None in fields:                  # some were not kept: then all go the slower way
-        return [pick(item, header) for header in await _long_headers(box, chunk, outcome)]
-    picked = map(sections.listed_picker(item.fields), fields)
+    if None in fields:
+        fields = await _long_headers(box, chunk, outcome)
+    picked = map(sections.picker(item.fields), fields)
     return map(sections.literal, picked if item.partial is None else [sections.cut_octets(octets, item.partial) for octets in picked])
 
 

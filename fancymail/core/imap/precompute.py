@@ -112,11 +112,9 @@ def _header_texts(headers: Headers) -> tuple[str, dict[str, str]]:
 
 
 def _listed(headers: Headers) -> bytes | None:
-    """The fields of LISTED as they stand; None when they are too long to keep twice, or when names have white space behind them."""
-    found = [field for field in headers if field.name in LISTED]
-    fields = b"".join([headers.raw(field) for field in found])
-    plain = all([field.value - field.start == len(field.name) + 1 for field in found])
-    return fields if plain and len(fields) <= FIELDS else None
+    """The fields of LISTED as they stand; None when they are too long to keep twice."""
+    fields = b"".join([headers.raw(field) for field in headers if field.name in LISTED])
+    return fields if len(fields) <= FIELDS else None
 
 
 def _references(headers: Headers) -> bytes:

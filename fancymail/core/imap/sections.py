@@ -96,30 +96,6 @@ def picker(fields: tuple[bytes, ...], inverted: bool = False) -> Callable[[bytes
     return pick
 
 
-@lru_cache(1024)
-def listed_picker(fields: tuple[bytes, ...]) -> Callable[[bytes], bytes]:
-    """As picker, for Derived.fields: no name there has white space behind it, so finding names is enough, and faster."""
-    keys = [b"\n%b:" % name for name in dict.fromkeys(fields)]
-
-    def pick(header: bytes) -> bytes:
-        text, starts = b"\n" + header.lower(), []
-        for key in keys:
-            at = text.find(key)
-            while at >= 0:
-                starts.append(at)
-                at = text.find(key, at + 1)
-        starts.sort()
-        found = []
-        for start in starts:
-            end = header.find(b"\n", start) + 1 or len(header)
-            while header[end:end + 1] in (b" ", b"\t"):
-                end = header.find(b"\n", end) + 1 or len(header)
-            found.append(header[start:end])
-        found.append(b"\r\n" if not found or found[-1].endswith(b"\n") else b"\r\n\r\n")
-        return b"".join(found)
-    return pick
-
-
 def _others(header: bytes, names: frozenset[bytes]) -> Iterator[bytes]:
     """All fields but those, each with its line end; the empty line is none."""
     for field in iterate(header, 0, len(header), len(header)):

@@ -6,12 +6,9 @@ import base64
 import re
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fancymail.core.imap.fetch import Outcome, changed_since, fetch, partial
 from fancymail.core.imap.precompute import precompute
-from fancymail.core.imap.sections import listed_picker, picker
 from fancymail.mail import mime
 from fancymail.mail.imap import fetch as f
 from fancymail.mail.imap.fetch import Binary, Section
@@ -263,16 +260,3 @@ async def test_changed_since_and_partial_choose_messages():
     assert partial(spans, 1, 2) == [(0, 2)] and partial(spans, 3, 6) == [(2, 3), (5, 6), (10, 12)] and partial(spans, 4, 4) == [(5, 6)]
     assert partial(spans, -1, -2) == [(18, 20)] and partial(spans, -14, -20) == [(0, 1)] and partial(spans, 15, 20) == [] == partial([], 1, 9)
     assert partial(spans, -15, -20) == []
-
-
-HEADERS = st.lists(st.sampled_from([b"From: a@b.test\r\n", b"SUBJECT: x\r\n y\r\n", b"Subject : odd\r\n", b"to:\r\n", b"X-From: no\r\n",
-                                    b"cc: from: x\r\n", b"From:b\n\tsubject: c\n", b"no field\r\n", b" folded\r\n", b"subject"]), max_size=8).map(b"".join)
-
-
-@given(HEADERS)
-def test_both_ways_to_pick_fields_are_one(header):
-    """The quick way sees only what precompute keeps for it."""
-    fields = precompute(b"", header + b"\r\ntext", 0).fields
-    names = (b"subject", b"from", b"to")
-    if fields is not None:
-        assert listed_picker(names)(fields) == picker(names)(header + b"\r\n")
