@@ -39,7 +39,7 @@ def render(data: bytes, structure: Structure) -> tuple[bytes, bytes]:
             child = part.children[0] if part.children else -1
             head = envelopes.of(parts[child]) if part.children else _NO_ENVELOPE
             # RFC 9051 has "global" here too, but readers of RFC 3501 fail at an envelope they don't expect: so it is "rfc822" for all.
-            start = _basic(part, b'"message" "rfc822"')
+            start = _basic(part, b'"message" "rfc822"', part.params)
             inner = (whole[child], short[child]) if part.children else (_NOTHING + b" NIL NIL NIL NIL)", _NOTHING + b")")
             whole[place] = b"%b %b %b %d%b" % (start, head, inner[0], part.lines, _leaf_extension(part))
             short[place] = b"%b %b %b %d)" % (start, head, inner[1], part.lines)
@@ -65,18 +65,21 @@ class _Envelopes:
         return text
 
 
-def _basic(part: Part, type_: bytes) -> bytes:
+def _basic(part: Part, type_: bytes, params: Parameters) -> bytes:
     """body-fields behind the type: parameters, id, description, encoding, octets; still open."""
     encoding = part.encoding.encode("latin-1") or b"7bit"
-    return b"(%b %b %b %b %b %d" % (type_, parameters(part.params), nstring(part.id or None), nstring(part.description or None),
+    return b"(%b %b %b %b %b %d" % (type_, parameters(params), nstring(part.id or None), nstring(part.description or None),
                                     string(encoding), part.end - part.body)
 
 
 def _leaf(part: Part) -> bytes:
     """A part without parts, still open."""
     type_ = b"%b %b" % (string(part.type.encode("latin-1")), string(part.subtype.encode("latin-1")))
-    fields = _basic(part, type_)
-    return b"%b %d" % (fields, part.lines) if part.type == "text" else fields
+    if part.type != "text":
+        return _basic(part, type_, part.params)
+    # RFC 2045 5.2: a text that names no charset is US-ASCII; clients are told, as other servers do.
+    params = part.params if any([name.startswith("charset") for name, _ in part.params]) else (*part.params, ("charset", "us-ascii"))
+    return b"%b %d" % (_basic(part, type_, params), part.lines)
 
 
 def _leaf_extension(part: Part) -> bytes:
