@@ -17,12 +17,15 @@ RECORD = struct.Struct("<IQ")           # (uid, octets), as fm-mailbox packs the
 
 
 class Snapshot:
-    """The messages of a maildrop, numbered from 1: their UIDs and sizes. `records` are packed; raises ValueError if they are not."""
+    """The messages of a maildrop, numbered from 1: their UIDs and sizes. `records` are packed; raises ValueError if they are not.
 
-    def __init__(self, uidvalidity: int, records: bytes) -> None:
+    `modseq`: the state of the mailbox that this is.
+    """
+
+    def __init__(self, uidvalidity: int, records: bytes, modseq: int = 0) -> None:
         if len(records) % RECORD.size:
             raise ValueError("half a record")
-        self.uidvalidity, self.records = uidvalidity, records
+        self.uidvalidity, self.records, self.modseq = uidvalidity, records, modseq
         self.count = len(records) // RECORD.size
 
     def message(self, number: int) -> tuple[int, int]:
@@ -113,15 +116,21 @@ class Snapshots:
         self._held = 0
         self._known: OrderedDict[str, Snapshot] = OrderedDict()
 
-    def share(self, account: str, uidvalidity: int, records: bytes) -> Snapshot:
-        """Return a snapshot of these records, the known one if nothing has changed. Raises ValueError as Snapshot does."""
-        known = self._known.pop(account, None)
+    def find(self, account: str) -> Snapshot | None:
+        """Return the last snapshot of an account, if it is still here."""
+        return self._known.get(account)
+
+    def share(self, account: str, uidvalidity: int, records: bytes, modseq: int = 0) -> Snapshot:
+        """Return a snapshot of these records, the known one if they are the same. Raises ValueError as Snapshot does."""
+        known = self._known.get(account)
         if known is not None and known.uidvalidity == uidvalidity and known.records == records:
-            self._known[account] = known
+            known.modseq = modseq
+            self._known.move_to_end(account)
             return known
-        snapshot = Snapshot(uidvalidity, records)
+        snapshot = Snapshot(uidvalidity, records, modseq)
         self._held += snapshot.count - (known.count if known else 0)
         self._known[account] = snapshot
+        self._known.move_to_end(account)
         while self._held > self._most and self._known:
             _, oldest = self._known.popitem(last=False)
             self._held -= oldest.count

@@ -142,17 +142,22 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     # -- for POP3 and other readers ----------------------------------------------------------------------------------------
 
     @verb(callers=READERS)
-    async def maildrop(self, user: UserName, holder: Word = "", seconds: Seconds = 0) -> AsyncIterator[Reply]:
-        """Give an INBOX as it is now: ok with count, octets, UIDVALIDITY; then by raw operations (UID u32, octets u64) for each message.
+    async def maildrop(self, user: UserName, holder: Word = "", seconds: Seconds = 0, known: Text = "") -> AsyncIterator[Reply]:
+        """Give an INBOX as it is now: ok with count, octets, UIDVALIDITY, MODSEQ; then by raw operations (UID u32, octets u64) for each message.
 
-        With a holder, have the maildrop for oneself first, as `lock` does.
+        With a holder, have the maildrop for oneself first, as `lock` does. Who has it already as of `known` (UIDVALIDITY.MODSEQ) is told
+        the ok alone when nothing has changed.
         """
         account = await self._account(user)
         if holder:
             self._lock(account, holder, seconds)
         with refusals():
-            box, sizes = self.mailboxes.inbox(account)
-        yield Reply("ok", len(sizes), sum(size for _, size in sizes), box.uidvalidity)
+            box = self.mailboxes.account(account).mailbox(INBOX)
+            if known == f"{box.uidvalidity}.{box.highestmodseq}":
+                yield Reply("ok", box.messages, box.octets, box.uidvalidity, box.highestmodseq)
+                return
+            sizes = self.mailboxes.account(account).sizes(INBOX)
+        yield Reply("ok", len(sizes), sum([size for _, size in sizes]), box.uidvalidity, box.highestmodseq)
         for start in range(0, len(sizes), IN_CHUNK):
             yield Reply("raw", b"".join([RECORD.pack(uid, size) for uid, size in sizes[start:start + IN_CHUNK]]))
 

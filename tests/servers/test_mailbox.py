@@ -227,7 +227,7 @@ async def test_a_maildrop_is_a_snapshot(suite):
     await suite.mailbox.call("expunge", ALICE, "2")
     answers = suite.mailbox.stream("maildrop", ALICE)
     first = await anext(answers)
-    count, octets, uidvalidity = map(int, first.params)
+    count, octets, uidvalidity, _ = map(int, first.params)
     records = b"".join((await anext(answers)).params)
     await answers.aclose()
     assert list(struct.iter_unpack("<IQ", records)) == [(1, len(MESSAGE)), (3, len(MESSAGE))]

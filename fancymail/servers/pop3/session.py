@@ -168,13 +168,18 @@ class Pop3Session(Session):
         return await self._take(account, PATIENCE[-1])
 
     async def _take(self, account: str, patience: float) -> Snapshot:
-        """Say `maildrop` and read `ok: count octets uidvalidity`, then chunks of records."""
-        answers = self.daemon.peer("mailbox").stream("maildrop", account, self.holder, self.daemon.settings.pop3.lock, timeout=patience)
-        uidvalidity, missing, chunks = 0, None, []
+        """Say `maildrop` and read `ok: count octets uidvalidity modseq`, then chunks of records, unless it is as we know it."""
+        known = self.daemon.snapshots.find(account)
+        state = f"{known.uidvalidity}.{known.modseq}" if known else ""
+        answers = self.daemon.peer("mailbox").stream("maildrop", account, self.holder, self.daemon.settings.pop3.lock, state, timeout=patience)
+        uidvalidity, modseq, missing, chunks = 0, 0, None, []
         try:
             async for reply in answers:
                 if missing is None:
-                    uidvalidity, missing = int(reply.params[2]), int(reply.params[0]) * RECORD.size
+                    count, _, uidvalidity, modseq = map(int, reply.params)
+                    if known is not None and (known.uidvalidity, known.modseq) == (uidvalidity, modseq):
+                        return known
+                    missing = count * RECORD.size
                 else:
                     chunks += reply.params
                     missing -= sum(map(len, reply.params))
@@ -182,7 +187,7 @@ class Pop3Session(Session):
                     break
         finally:
             await answers.aclose()
-        return self.daemon.snapshots.share(account, uidvalidity, b"".join(chunks))
+        return self.daemon.snapshots.share(account, uidvalidity, b"".join(chunks), modseq)
 
     def _unlock(self) -> None:
         """Free the maildrop; if nobody hears of it, the lock ends by itself."""

@@ -83,6 +83,19 @@ async def test_everything_pipelined_at_once(suite):
                       + b"".join(b"+OK %d octets\r\n%b.\r\n" % (len(content), content) for content in messages) + b"+OK bye\r\n")
 
 
+async def test_unchanged_maildrop_is_not_sent_again(suite):
+    content, stat, listed = await suite.store(SMALL), b"STAT\r\nLIST\r\nQUIT\r\n", []
+    records = suite.pop3.snapshots.share
+    suite.pop3.snapshots.share = lambda *parts: (listed.append(parts[2]), records(*parts))[1]
+    first, again = [await suite.client(suite.talk, LOGIN + stat) for _ in range(2)]
+    assert first == again and b"1 %d\r\n" % len(content) in first and len(listed) == 1
+    await suite.store(SMALL)
+    assert b"+OK 2 %d\r\n" % (2 * len(content)) in await suite.client(suite.talk, LOGIN + stat)
+    await suite.client(suite.talk, LOGIN + b"DELE 1\r\nQUIT\r\n")
+    assert b"+OK 1 %d\r\n" % len(content) in await suite.client(suite.talk, LOGIN + stat)
+    assert [len(each) // 12 for each in listed] == [1, 2, 1]
+
+
 async def test_two_sessions_of_one_maildrop(suite):
     first = await suite.client(suite.poplib)
     with pytest.raises(poplib.error_proto, match=r"\[IN-USE\]"):
