@@ -83,7 +83,7 @@ async def test_the_clock_tells_nothing(tmp_path, known):
     """carol has an old hash that takes longer than ours: the tick hides that as well."""
     async with auth_daemon(tmp_path, **{"failure-delay": 0.1}) as (_, client):
         await slow_hash(client)
-        ones, others = await timed_pairs(client, known, "nobody", 120, 4)
+        ones, others = await timed_pairs(client, known, "nobody", 120, 8)
         assert 0.35 < area_under_curve(ones, others) < 0.65          # 4 standard deviations of 120 pairs
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fancymail.ipc.message import IpcError
+from fancymail.ipc.sync import SyncClient
 from tests.suite_kit import Suite, wait_for
 
 pytestmark = pytest.mark.live
@@ -87,8 +89,10 @@ def test_accounts_are_imported_line_by_line(suite, tmp_path):
 
 
 def test_failed_logins_are_listed_and_forgotten(suite, carol):
-    for number in range(12):      # not from loopback, which is never made to wait, and each with another password
-        suite.fmctl("send", "auth", "auth", carol, f"wrong {number}", "192.0.2.9", check=False)
+    with SyncClient(suite.facts["ipc"]["auth"]) as client:
+        for number in range(12):      # not from loopback, which is never made to wait, and each with another password
+            with pytest.raises(IpcError):
+                client.call("auth", carol, f"wrong {number}", "192.0.2.9")
     assert carol in [ban["name"] for ban in suite.ask("auth", "bans")]
     assert suite.ask("auth", "unban", carol)["forgotten"] >= 1
     assert carol not in [ban["name"] for ban in suite.ask("auth", "bans")]
