@@ -92,7 +92,8 @@ def test_structure_of_known_mail():
     assert derived.bodystructure == (
         b'(("text" "plain" ("charset" "utf-8") NIL NIL "quoted-printable" 36 2 NIL NIL NIL NIL)'
         b'("message" "rfc822" NIL NIL NIL "7bit" 55 (NIL "Inside" ((NIL NIL "inner" "example.org")) ((NIL NIL "inner" "example.org"))'
-        b' ((NIL NIL "inner" "example.org")) NIL NIL NIL NIL NIL) ("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 0 NIL NIL NIL NIL) 3 NIL NIL NIL NIL)'
+        b' ((NIL NIL "inner" "example.org")) NIL NIL NIL NIL NIL) '
+        b'("text" "plain" ("charset" "us-ascii") NIL NIL "7bit" 11 0 NIL NIL NIL NIL) 3 NIL NIL NIL NIL)'
         b'("image" "png" ("name" "holiday.png") NIL NIL "base64" 4 NIL ("attachment" ("filename" "holiday.png")) NIL NIL)'
         b' "mixed" ("boundary" "xx") NIL NIL NIL)')
     check(derived, MESSAGE)
