@@ -21,7 +21,7 @@ from fancymail.cli.terminal import console, json_line, table
 from fancymail.ipc.message import IpcError, Reply, format_message
 from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Verb, verbs_of
-from fancymail.servers.launch import DAEMONS, daemon_class, daemon_of
+from fancymail.servers.launch import DAEMONS, daemon_class, daemon_of, instances
 
 
 RAW_ANSWERS = {"retr": 1, "maildrop": 12}      # verbs whose answer ends with raw octets: how many for each that its ok counts
@@ -56,7 +56,7 @@ class Tool:
 
     def running(self) -> list[str]:
         """Return the names of the daemons that run here."""
-        return [name for name in DAEMONS if self.alive(name)]
+        return [name for name in instances(self.settings, DAEMONS) if self.alive(name)]
 
     def ask(self, daemon: str, verb: str, *params) -> list[str]:
         """Say a verb and return the parameters of ok as text; an error ends fmctl with its words."""

@@ -24,6 +24,7 @@ CHECKOUT = Path(__file__).parents[2]
 TIME_TO_LIVE = 3600
 SERVICES = (          # RFC 6186, RFC 8314: (SRV label, section, option)
     ("_submissions", "smtpin", "listen_submissions"), ("_submission", "smtpin", "listen_submission"),
+    ("_imaps", "imap", "listen_imaps"), ("_imap", "imap", "listen_imap"),
     ("_pop3s", "pop3", "listen_pop3s"), ("_pop3", "pop3", "listen_pop3"))
 
 

@@ -98,7 +98,10 @@ def _hints(facts: dict) -> list[str]:
     if "submission" in listening:
         lines.append(f"swaks --server 127.0.0.1:{listening['submission']} -tls --auth-user {user} --auth-password {password}"
                      f" --from {user} --to {other}")
-    if "pop3s" in listening:
+    if "imaps" in listening:
+        secret = facts["accounts"][other]
+        lines.append(f"curl --cacert {facts['ca']} -u {other}:{secret} 'imaps://localhost:{listening['imaps']}/INBOX;MAILINDEX=1'")
+    elif "pop3s" in listening:
         secret = facts["accounts"][other]
         lines.append(f"curl --cacert {facts['ca']} -u {other}:{secret} pop3s://localhost:{listening['pop3s']}/1")
     lines.append(f"{_command('fmctl')}{_state_option(facts)} shell queue")

@@ -17,7 +17,7 @@ from tests.live.suite import Suite
 from tests.suite_kit import wait_for
 
 USERS = ["alice@example.test", "bob@example.test"]
-DAEMONS = ["auth", "queue", "mailbox", "smtpin", "smtpout", "pop3"]
+DAEMONS = ["auth", "queue", "mailbox", "smtpin", "smtpout", "pop3", "imap", "imap-2"]
 
 
 def kill_in_turn(suite: Suite, chance: random.Random, seconds: float) -> None:

@@ -28,7 +28,7 @@ class Suite(suite_kit.Suite):
 
     def pids(self) -> dict[str, int]:
         """Return daemon -> pid (0: just now dead), as the supervisor knows it."""
-        return {name: self.pid(name) for name in ("auth", "queue", "mailbox", "smtpin", "smtpout", "pop3")}
+        return {name: self.pid(name) for name in ("auth", "queue", "mailbox", "smtpin", "smtpout", "pop3", "imap", "imap-2")}
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a daemon, if it is there."""

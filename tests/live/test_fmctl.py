@@ -30,14 +30,14 @@ def test_who_can(suite):
 
 def test_every_daemon_gives_its_metrics(suite):
     page = suite.fmctl("metrics").stdout
-    for daemon in ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3"):
+    for daemon in ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap", "imap-2"):
         assert f'fancymail_up{{daemon="{daemon}"}} 1\n' in page and f'fancymail_resident_octets{{daemon="{daemon}"}}' in page
     assert 'fancymail_messages{daemon="queue",queue="incoming",state="ready"} 0' in page
 
 
 def test_reload_reaches_every_daemon(suite):
     done = suite.ask("reload")
-    assert set(done["reloaded"]) == {"auth", "queue", "mailbox", "smtpout", "smtpin", "pop3"}
+    assert set(done["reloaded"]) == {"auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap", "imap-2"}
 
 
 def test_dns_records_name_what_listens(suite):

@@ -18,7 +18,7 @@ class Server(Section):
         pattern=r"^[^\s@]*$")] = ""
     daemons: Annotated[tuple[str, ...], say(
         "The daemons that `fancymail up` starts when --only does not say otherwise.")] = (
-        "auth", "queue", "mailbox", "smtpout", "smtpin", "pop3")
+        "auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap")
     user: Annotated[str, say(
         "The account that the daemons become when the suite is started as root; empty: they stay who they are.")] = ""
     group: Annotated[str, say("The group that goes with `user`; empty: the account's own group.")] = ""
