@@ -34,9 +34,10 @@ async def no_turn() -> None:
     """Nobody waits."""
 
 
-async def search(view: View, box: BoxReader, key: Key, now: int, turn: Callable[[], Awaitable[None]] = no_turn) -> Places:
-    """Return the places of the messages that match. `now`: seconds since the epoch, for WITHIN. Raises MailboxGone."""
-    return await _Search(view, box, now, turn).match(key, range(view.count))
+async def search(view: View, box: BoxReader, key: Key, now: int, turn: Callable[[], Awaitable[None]] = no_turn,
+                 places: Places | None = None) -> Places:
+    """Return the places of the messages that match, of all or of `places`. `now`: seconds since the epoch, for WITHIN. Raises MailboxGone."""
+    return await _Search(view, box, now, turn).match(key, range(view.count) if places is None else places)
 
 
 def uses_modseq(key: Key) -> bool:

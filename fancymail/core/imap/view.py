@@ -70,7 +70,11 @@ class View:
     @property
     def held(self) -> bool:
         """Is there an expunge that the client does not know of? Then OK carries [EXPUNGEISSUED]."""
-        return not self.current and bool(self._held or self._vanished(self.image.steps(self._step)))
+        return bool(self.pending())
+
+    def pending(self) -> list[int]:
+        """UIDs that the next flush takes away, if it may."""
+        return [] if self.current else sorted({*self._held, *self._vanished(self.image.steps(self._step))})
 
     # What a client calls messages
 
