@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import ipaddress
 import resource
-import ssl
 
 from fancymail.protocol.smtp.content import ContentLimits
 from fancymail.protocol.smtp.options import Deadlines, Options
 from fancymail.protocol.smtp.reply import Reply
 from fancymail.servers.connection import Connection
-from fancymail.servers.daemon import Daemon
+from fancymail.servers.front import Front
 from fancymail.servers.injection import Injection
-from fancymail.servers.listener import RESERVED, Caps, Listener, Network, inside
+from fancymail.servers.listener import RESERVED, Network, inside
 from fancymail.servers.smtpin.directory import Directory
 from fancymail.servers.smtpin.session import SmtpSession
 from fancymail.servers.smtpin.slots import Outbox, SlotPool
 from fancymail.servers.smtpin.transaction import QUEUES
-from fancymail.servers.sockets import unix_path
-from fancymail.servers.tls import Certificates
 
 
-class SmtpInServer(Injection, Daemon):
+class SmtpInServer(Injection, Front):
     """Takes mail from other servers, users and local programs, and puts it into the queues."""
 
     name = "smtpin"
@@ -37,41 +34,28 @@ class SmtpInServer(Injection, Daemon):
         self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
         self.outboxes = {queue: Outbox(self.ask, queue, pool.forget) for queue, pool in self.pools.items()}
         self.subscribe_to("auth", "accounts", self.directory.forget)
-        self.certificates = self._load_certificates(self.settings)
+        host = self.settings.server.hostname
+        self.refusal = Reply(421, "4.7.0", f"{host} Too many connections, try again later").octets
+        self.failure = Reply(421, "4.3.0", f"{host} Internal error, try again later").octets
+        self.prepare_doors(min(settings.connections, _room(settings.slots_ahead)), settings.connections_per_address)
         self._apply(self.settings)
-        self.caps = Caps(min(settings.connections, _room(settings.slots_ahead)), settings.connections_per_address)
-        self.listeners: list[Listener] = []
         self._listen("smtp", settings.listen_smtp)
         self._listen("submission", settings.listen_submission)
-        if self.certificates is not None:
-            self._listen("submissions", settings.listen_submissions, implicit_tls=True)
-        self._listen("lmtp", settings.listen_lmtp)
+        self._listen("submissions", settings.listen_submissions, implicit_tls=True)
+        self._listen("lmtp", settings.listen_lmtp, mode=settings.lmtp_mode)
         for pool in self.pools.values():
             pool.fill()
-        self.metrics.gauges["sessions"] = lambda: self.caps.sessions
 
     async def stopping(self) -> None:
         """Let sessions end between two messages."""
-        for listener in self.listeners:
-            listener.stop()
-        for listener in self.listeners:
-            await listener.drain(self.settings.smtpin.drain)
+        await self.close_doors(self.settings.smtpin.drain)
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""
-        if self.certificates is None:
-            self.certificates = self._load_certificates(settings)
-            for listener in self.listeners:
-                listener.certificates = self.certificates
-        else:
-            try:
-                self.certificates.reload(settings.tls, self.paths.state)
-            except (OSError, ssl.SSLError, ValueError) as error:
-                self.log.error("certificates kept", error=error)
+        self.renew_doors(settings, settings.smtpin.connections_per_address)
         self.directory.lifetimes = (settings.smtpin.verdict_lifetime, settings.smtpin.refusal_lifetime)
         for pool in self.pools.values():
             pool.ahead = settings.smtpin.slots_ahead
-        self.caps.per_address = settings.smtpin.connections_per_address
         self._apply(settings)
 
     @property
@@ -105,28 +89,11 @@ class SmtpInServer(Injection, Daemon):
             deadlines=Deadlines(greeting=own.greet_delay if mode == "transfer" else 0.0, hello=own.hello_timeout,
                                 command=own.command_timeout, auth=own.auth_timeout, content=own.content_timeout))
 
-    def _listen(self, port: str, addresses: tuple[str, ...], implicit_tls: bool = False) -> None:
-        host = self.settings.server.hostname
-        listener = Listener(
-            f"smtpin {port}", lambda connection: self._session(port, connection), log=self.log, caps=self.caps, counters=self.counters,
-            certificates=self.certificates, implicit_tls=implicit_tls, trusted=self.settings.smtpin.proxies,
-            refusal=Reply(421, "4.7.0", f"{host} Too many connections, try again later").octets,
-            failure=Reply(421, "4.3.0", f"{host} Internal error, try again later").octets)
-        self.listeners.append(listener)
-        for address in addresses:
-            mode = self.settings.smtpin.lmtp_mode if unix_path(address) is not None else None
-            listener.open(address, self.paths.state, mode)
+    def _listen(self, port: str, addresses: tuple[str, ...], **options) -> None:
+        self.open_door(f"smtpin {port}", addresses, lambda connection: self._session(port, connection), self.settings.smtpin.proxies, **options)
 
     def _session(self, port: str, connection: Connection) -> SmtpSession:
         return SmtpSession(self, connection, self.options[port])
-
-    def _load_certificates(self, settings) -> Certificates | None:
-        """Without a certificate mail still comes in, in plain text, as it would to a server that never had one."""
-        try:
-            return Certificates(settings.tls, self.paths.state)
-        except (OSError, ssl.SSLError, ValueError) as error:
-            self.log.warning("no TLS", error=error)
-            return None
 
 
 def _room(slots_ahead: int) -> int:
