@@ -42,6 +42,11 @@ class Upload:
         self._file: SlotWriter | None = None
         self._broken: OSError | None = None
 
+    @property
+    def size(self) -> int:
+        """Octets of the message that have come."""
+        return self._size
+
     def begin(self, event: c.AppendMessage) -> None:
         """A message begins."""
         self._message, self._pieces, self._size = event, [], 0
