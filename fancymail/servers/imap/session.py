@@ -10,14 +10,13 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from fancymail.core.imap.context import Context
 from fancymail.core.imap.view import NoSuchNumber, View
 from fancymail.ipc.message import IpcError
 from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.imap.commands import Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection, Session
-from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
+from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk
 from fancymail.servers.imap.eager import begin
 from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.login import Entrance
@@ -46,8 +45,6 @@ class ImapSession(Session):
         self.upload: append.Upload | None = None
         self.waiting = False            # the client listens (IDLE, NOTIFY): news go out as they come
         self.watches = False            # NOTIFY is on
-        self.notified: watching.Notified | None = None      # what it asked to be told
-        self.contexts: list[Context] = []                   # searches that go on
         self._enabled = 0
         self._ending = ""               # the word with which the session ends once its command is through
         self._timer: asyncio.TimerHandle | None = None
@@ -146,7 +143,7 @@ class ImapSession(Session):
 
     def leave(self) -> None:
         """No mailbox is selected any more."""
-        box, self.box, self.view, self.place, self.contexts = self.box, None, None, None, []
+        box, self.box, self.view, self.place = self.box, None, None, None
         if box is not None:
             self.daemon.images.leave(box, self)
 
@@ -178,17 +175,12 @@ class ImapSession(Session):
     def flush(self, numbers: bool = False, uid: bool = False, own: bool = False) -> None:
         """Tell what happened; EXPUNGE only where no number can be misunderstood, or where it is what was asked for (`own`)."""
         if self.view is not None:
-            may_expunge = own or not numbers and not self.engine.numbers_follow()
-            if self.contexts or self.watches:
-                watching.flush(self, may_expunge, uid)
-            else:
-                self.engine.untagged(*self.view.flush(may_expunge, uid))
+            self.engine.untagged(*self.view.flush(own or not numbers and not self.engine.numbers_follow(), uid))
 
     # -- news --------------------------------------------------------------------------------------------------------
 
     def account_changed(self) -> None:
         """Something became of the account's mailboxes."""
-        watching.changed(self)
 
     def news(self) -> None:
         """The image has changed and the client waits: tell it in a moment, with what else comes until then."""
@@ -205,11 +197,11 @@ class ImapSession(Session):
         if self.box is not None and self.box.gone:
             self.lost()
         else:
-            self.flush(numbers=watching.holds_expunges(self))
+            self.flush()
         self.connection.advance()
 
 
 _HANDLERS = {Login: lambda session, event: session.entrance.login(event), SaslStep: lambda session, event: session.entrance.step(event),
              SaslCancelled: lambda session, event: session.entrance.cancelled(event),
              **talk.HANDLERS, **boxes.HANDLERS, **rights.HANDLERS, **append.HANDLERS, **catenate.HANDLERS,
-             **selected.HANDLERS, **finding.HANDLERS, **watching.HANDLERS}
+             **selected.HANDLERS, **finding.HANDLERS}
