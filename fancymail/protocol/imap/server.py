@@ -69,6 +69,8 @@ class ImapServer(CommandReader):
     def go_ahead(self) -> None:
         """The message, part or URL is welcome."""
         event, self.busy = self._event, False
+        if self.closing:
+            return
         if type(event) is c.AppendMessage and not event.catenate or type(event) is c.AppendText:
             literal, self._pending = self._pending, None
             self._eight = literal.eight
@@ -174,13 +176,14 @@ class ImapServer(CommandReader):
     # -- decisions ---------------------------------------------------------------------------------------------------
 
     def untagged(self, *responses: bytes) -> None:
-        """Say these, each with its CRLF; also between commands, while the client idles."""
-        self.out += responses
+        """Say these, each with its CRLF; also between commands, while the client idles. Behind a BYE nothing is said any more."""
+        if not self.closing:
+            self.out += responses
 
     def ok(self, text: bytes | str = "", code: bytes = b"") -> None:
         """The command is done."""
         self._errors = 0
-        if type(self._event) is c.Compress and self.busy:
+        if type(self._event) is c.Compress and self.busy and not self.closing:
             self.compressed = self.want_deflate = True
         self._answer(b"OK", text or self.command + " completed", code)
 
@@ -196,6 +199,8 @@ class ImapServer(CommandReader):
     def _answer(self, word: bytes, text: bytes | str, code: bytes) -> None:
         """One tagged response; a literal that the command announced and nobody waits for is thrown away first."""
         self.busy, self._event, self._mechanism = False, None, None
+        if self.closing:
+            return
         if self._append is None:
             self.out.append(r.line(self.tag, word, text, code))
             if word == b"BAD" and self._errors >= self.options.limits.errors:
@@ -207,36 +212,41 @@ class ImapServer(CommandReader):
 
     def logged_in(self, text: bytes | str = "welcome") -> None:
         """The login is right."""
-        self.state = AUTHENTICATED
+        self._enter(AUTHENTICATED)
         self.ok(text, b"CAPABILITY " + self.capability())
         self.arm(self.options.idle)
 
     def challenge(self, data: bytes) -> None:
         """The mechanism asks on; `data` is base64."""
         self.busy = False
-        self.out.append(b"+ %b\r\n" % data)
+        self.untagged(b"+ %b\r\n" % data)
 
     def refused(self, text: bytes | str, code: bytes = b"AUTHENTICATIONFAILED", counts: bool = True) -> None:
         """The login failed. `counts`: because of what the client sent, so a few of these end the session."""
         self._failures += counts
         self._answer(b"NO", text, code)
-        if self._failures >= self.options.limits.login_failures:
+        if not self.closing and self._failures >= self.options.limits.login_failures:
             self._end("too many failed logins")
 
     def selected(self, read_only: bool, text: bytes | str = "") -> None:
         """The mailbox is selected; all about it has been said."""
-        self.state = SELECTED
+        self._enter(SELECTED)
         self.ok(text, b"READ-ONLY" if read_only else b"READ-WRITE")
 
     def deselected(self, text: bytes | str = "") -> None:
         """CLOSE or UNSELECT is done."""
-        self.state = AUTHENTICATED
+        self._enter(AUTHENTICATED)
         self.ok(text)
 
     def idling(self) -> None:
         """IDLE begins (RFC 2177 3)."""
-        self.idle, self.busy, self._errors = True, False, 0
-        self.out.append(b"+ idling\r\n")
+        self.idle, self.busy, self._errors = not self.closing, False, 0
+        self.untagged(b"+ idling\r\n")
+
+    def _enter(self, state: int) -> None:
+        """Go into a state, unless the session has come to its end meanwhile."""
+        if not self.closing:
+            self.state = state
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -171,6 +171,30 @@ def test_bye_in_the_middle():
     assert made.to_send() == b"* BYE [UNAVAILABLE] over\r\n"
 
 
+@pytest.mark.parametrize("line, answer", [
+    (b"a APPEND x {3}", lambda made: made.go_ahead()), (b"a NOOP", lambda made: made.ok()), (b"a NOOP", lambda made: made.no("no")),
+    (b"a SELECT x", lambda made: made.selected(False)), (b"a CLOSE", lambda made: made.deselected()), (b"a IDLE", lambda made: made.idling()),
+    (b"a FETCH 1 FLAGS", lambda made: made.untagged(b"* 1 FETCH ()\r\n")), (b"a NOOP", lambda made: made.bad("bad")),
+    (b"a SELECT x", lambda made: made.bye("again"))])
+def test_an_answer_that_comes_after_the_end_is_not_said(line, answer):
+    made = engine()
+    assert hear(made, line + b"\r\n") is not None
+    made.to_send()
+    made.bye("over")
+    answer(made)
+    assert made.to_send() == b"* BYE over\r\n"
+    assert made.state == LOGOUT and made.closing and not made.idle and made.next_event() is None
+
+
+def test_a_login_that_comes_after_the_end():
+    for answer in (lambda made: made.logged_in(), lambda made: made.refused("no"), lambda made: made.challenge(b"")):
+        made = engine(NOT_AUTHENTICATED, dataclasses.replace(PLAIN, limits=Limits(login_failures=1)))
+        hear(made, b"a AUTHENTICATE PLAIN\r\n")
+        made.expire()
+        answer(made)
+        assert made.to_send() == b"* BYE too slow to log in\r\n" and made.state == LOGOUT
+
+
 def test_a_broken_append_is_told_once():
     made = engine()
     assert isinstance(hear(made, b"a APPEND x {3+}\r\nabc y\r\nb APPEND\r\n"), c.AppendMessage)
