@@ -31,7 +31,7 @@ from fancymail.ipc.message import IpcError
 from fancymail.mail.address import detail
 from fancymail.mail.derived import Derived
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.mail.results import RecipientResult, dump
+from fancymail.mail.results import RecipientResult, dump_parts
 from fancymail.storage.ports.blobs import BadContent, Blob
 from fancymail.storage.ports.mailboxes import Delivered
 from fancymail.storage.slots import SlotError, read_slot
@@ -66,7 +66,8 @@ class Task:
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
         facts = msgspec.json.decode(info)
-        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"], who_was_told(facts.get("results", ())))
+        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
+                   who_was_told(facts.get("results", ()), facts["pending"]))
 
     @property
     def name(self) -> str:
@@ -298,7 +299,7 @@ class Delivery:
         for result in (*failed, *waiting):
             self.counters[f"recipients_{result.state}"] += 1
             self.log.info(result.state, id=task.name, to=envelope.recipients[result.recipient].address, status=result.status, reason=result.text)
-        await self._say("result", task.path, dump(result for _, result in sorted(attempt.results.items())))
+        await self._say("result", task.path, *dump_parts(result for _, result in sorted(attempt.results.items())))
         if waiting:
             await self._defer(task, self.schedule.wait(task.attempts, age, self.chance()), waiting[0].text)
 
