@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.search import search
 from fancymail.core.imap.sort import sort
-from fancymail.core.imap.view import View, set_text
+from fancymail.core.imap.view import News, View, set_text
 from fancymail.mail.imap.search import Criterion, Key
 from fancymail.storage.ports.reader import BoxReader
 
@@ -29,9 +29,10 @@ class Context:
         """What leaves the result since it is expunged: to be said before the EXPUNGE."""
         return self._remove(view, set(view.pending())) if may_expunge else []
 
-    async def behind(self, view: View, box: BoxReader, now: int) -> list[bytes]:
-        """What comes and leaves because of what the last flush told. Raises MailboxGone."""
-        touched = {*view.news.added, *view.news.changed}
+    async def behind(self, view: View, box: BoxReader, now: int, news: News | None = None) -> list[bytes]:
+        """What comes and leaves because of what a flush told: `news`, or the last one. Raises MailboxGone."""
+        news = news or view.news
+        touched = {*news.added, *news.changed}
         if not touched:
             return []
         places = [place for low, high in view.places(compress(sorted(touched))) for place in range(low, high)]
