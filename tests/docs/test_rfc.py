@@ -31,7 +31,7 @@ def test_section(section):
 
 
 # Capabilities whose own name does not stand on the page: the words under which it has them.
-SAID = {"QUOTA=RES-STORAGE": "RES-STORAGE", "RIGHTS=texk": "RIGHTS=", "METADATA-SERVER": "METADATA", "CONTEXT=SEARCH": "CONTEXT", "CONTEXT=SORT": "CONTEXT"}
+SAID = {"QUOTA=RES-STORAGE": "RES-STORAGE", "RIGHTS=texk": "RIGHTS=", "METADATA-SERVER": "METADATA"}
 
 
 @pytest.mark.parametrize("name", EXTENSIONS)
