@@ -20,17 +20,29 @@ import passlib.utils.handlers as handlers
 from passlib.utils.binary import ab64_encode
 
 
-class Bcrypt(handlers.MinimalHandler):
-    """bcrypt, read only: passlib's own handler fails with bcrypt 5, which refuses what it used to cut at 72 octets."""
+class _Foreign(handlers.MinimalHandler):
+    """Hashes of one format that are read and never made."""
 
-    name = "bcrypt"
     setting_kwds = context_kwds = ()
-    _FORMAT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
+    _FORMAT: re.Pattern
 
     @classmethod
     def identify(cls, text: str | bytes) -> bool:
-        """Whether this is a bcrypt hash."""
+        """Whether this is a hash of the format, and of a usual cost."""
         return cls._FORMAT.fullmatch(_str(text)) is not None
+
+    @classmethod
+    def hash(cls, secret, **settings):
+        raise TypeError(f"{cls.name} hashes are read, never made")
+
+    genhash = genconfig = hash
+
+
+class Bcrypt(_Foreign):
+    """bcrypt, read only: passlib's own handler fails with bcrypt 5, which refuses what it used to cut at 72 octets."""
+
+    name = "bcrypt"
+    _FORMAT = re.compile(r"\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}")
 
     @classmethod
     def verify(cls, secret: str | bytes, text: str | bytes) -> bool:
@@ -43,25 +55,13 @@ class Bcrypt(handlers.MinimalHandler):
         """Return the logarithm of the rounds."""
         return int(cls._FORMAT.fullmatch(text)[1])
 
-    @classmethod
-    def hash(cls, secret, **settings):
-        raise TypeError("bcrypt hashes are read, never made")
 
-    genhash = genconfig = hash
-
-
-class Yescrypt(handlers.MinimalHandler):
+class Yescrypt(_Foreign):
     """yescrypt, read only: what Linux systems keep in /etc/shadow. The system's libcrypt does it, without holding the GIL."""
 
     name = "yescrypt"
-    setting_kwds = context_kwds = ()
     # j4T to jBT: 0.5 to 64 MiB; more is nobody's default.
     _FORMAT = re.compile(r"\$y\$j[4-9AB][T5]\$[./A-Za-z0-9]{1,86}\$[./A-Za-z0-9]{43}")
-
-    @classmethod
-    def identify(cls, text: str | bytes) -> bool:
-        """Whether this is a yescrypt hash of a usual cost."""
-        return cls._FORMAT.fullmatch(_str(text)) is not None
 
     @classmethod
     def verify(cls, secret: str | bytes, text: str | bytes) -> bool:
@@ -71,12 +71,6 @@ class Yescrypt(handlers.MinimalHandler):
         if found is None:
             raise ValueError("this system's libcrypt cannot read yescrypt")
         return handlers.consteq(found, _str(text).encode())
-
-    @classmethod
-    def hash(cls, secret, **settings):
-        raise TypeError("yescrypt hashes are read, never made")
-
-    genhash = genconfig = hash
 
 
 @functools.cache
