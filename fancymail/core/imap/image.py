@@ -130,7 +130,7 @@ class BoxImage:
             self._log.append(Step(changed, before, removed))
             self._logged += len(changed) + len(removed) + 1
             self.step += 1
-            while self._logged > self._limit:
+            while self._logged > self._limit and len(self._log) > 1:        # a STORE of all messages is a step, however long
                 oldest = self._log.popleft()
                 self._logged -= len(oldest.changed) + len(oldest.vanished) + 1
 

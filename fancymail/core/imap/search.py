@@ -17,6 +17,7 @@ from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.view import View
 from fancymail.mail.imap import search as keys
 from fancymail.mail.imap.search import Key
+from fancymail.mail.uidset import contains
 from fancymail.storage.ports.reader import BoxReader
 
 SLICE = 1_000                       # messages whose columns or texts are looked at between two turns
@@ -151,8 +152,8 @@ class _Search:
             present = key.present
             return (lambda place, row: not present) if unknown else (lambda place, row: bool(flags[place] & bits) is present)
         if isinstance(key, keys.Recent):
-            recent, wanted = set(self.view.recent), key.present
-            return lambda place, row: (uids[place] in recent) is wanted
+            recent, wanted = self.view.recent, key.present
+            return lambda place, row: contains(recent, uids[place]) is wanted
         if isinstance(key, keys.Modseq):
             least = key.modseq
             return lambda place, row: modseqs[place] >= least

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fancymail.core.imap.image import BoxImage, Step
 from fancymail.core.imap.ranges import compress
 from fancymail.mail.imap.sequence import SequenceSet
 from fancymail.mail.mailbox import SYSTEM_BITS
-from fancymail.mail.uidset import Ranges
+from fancymail.mail.uidset import Ranges, contains, merge
 
 Spans = list[tuple[int, int]]       # places in a view: (first, behind the last), from 0, ascending
 
@@ -56,7 +56,7 @@ class View:
         self._step = image.step
         self._modseq = image.modseq
         self._words = len(image.keywords)
-        self._recent: set[int] = set()
+        self._recent: Ranges = []
         self._recent_told = 0
         self._silences: list[Silence] = []
         self._mentions: set[int] = set()
@@ -137,11 +137,13 @@ class View:
 
     def claim(self, first: int, before: int) -> None:
         """These UIDs are \\Recent in this session and in no other."""
-        self._recent.update(range(first, min(before, first + 1_000_000)))
+        if first < before:
+            self._recent = merge([*self._recent, (first, before - 1)])
 
-    def is_recent(self, uid: int) -> bool:
-        """RFC 3501 2.3.2; a session of IMAP4rev2 does not know the word."""
-        return uid in self._recent and not self.rev2
+    @property
+    def recent(self) -> Ranges:
+        """The UIDs that are \\Recent here (RFC 3501 2.3.2); a session of IMAP4rev2 does not know the word."""
+        return [] if self.rev2 else self._recent
 
     def silence(self, uids: Ranges, modseq: int, action: str, flags: int) -> None:
         """After STORE ... .SILENT: don't say what the client knows. What others did to the same messages is said all the same."""
@@ -208,7 +210,7 @@ class View:
             return True
         flags, modseq = self.image.flags[place], self.image.modseqs[place]
         for silence in self._silences:
-            if silence.modseq == modseq and _within(silence.uids, uid):
+            if silence.modseq == modseq and contains(silence.uids, uid):
                 if silence.action == "set":
                     return flags == silence.flags
                 return flags == (before | silence.flags if silence.action == "add" else before & ~silence.flags)
@@ -220,7 +222,6 @@ class View:
             lines = [b"* VANISHED %b\r\n" % set_text(compress(vanished))]
         else:
             lines = [b"* %d EXPUNGE\r\n" % (self.sequence(uid) - told) for told, uid in enumerate(vanished)]
-        self._recent.difference_update(vanished)
         self._held = []
         self.uids = self.image.uids
         self.count = bisect_right(self.uids, self.last)
@@ -241,7 +242,7 @@ class View:
 
     def count_recent(self) -> list[bytes]:
         """RECENT, where its number is news."""
-        count = len(self._recent)
+        count = sum([high - low for low, high in self.places(self._recent)])
         if self.rev2 or count == self._recent_told:
             return []
         self._recent_told = count
@@ -288,7 +289,7 @@ class View:
     def flag_words(self, uid: int, flags: int) -> bytes:
         """The flags of a message between their parentheses, \\Recent among them."""
         words = self.image.words(flags)
-        if uid in self._recent and not self.rev2:
+        if self._recent and not self.rev2 and contains(self._recent, uid):
             return b"\\Recent " + words if words else b"\\Recent"
         return words
 
@@ -300,16 +301,6 @@ class View:
         words = self.image.words(every)
         permanent = b"" if self.read_only else words + b" \\*"
         return [b"* FLAGS (%b)\r\n" % words, b"* OK [PERMANENTFLAGS (%b)] Kept for ever\r\n" % permanent]
-
-    @property
-    def recent(self) -> Iterable[int]:
-        """The UIDs that are \\Recent here, in no order."""
-        return () if self.rev2 else self._recent
-
-
-def _within(uids: Ranges, uid: int) -> bool:
-    place = bisect_right(uids, (uid, 2**32)) - 1
-    return place >= 0 and uids[place][0] <= uid <= uids[place][1]
 
 
 def set_text(uids: Ranges) -> bytes:

@@ -304,3 +304,19 @@ def test_sessions_share_one_array_and_let_go_of_old_ones():
     box.expunge([6])
     image.apply(box.changes(image.modseq))
     assert list(image.gone) == [6]
+
+
+def test_a_silent_store_of_more_messages_than_the_log_holds_is_silent():
+    box = Box({uid: 0 for uid in range(1, 51)})
+    image = box.image(log=5)
+    view, other = View(image), View(image)
+    box.store(range(1, 51), "add", SEEN)
+    view.silence([(1, 50)], box.modseq, "add", SEEN)
+    image.apply(box.changes(image.modseq))
+    assert told(view) == [] and len(told(other)) == 50
+
+
+def test_a_million_recent_messages_cost_no_more_than_one():
+    view = View(Box({uid: 0 for uid in range(1, 4)}).image())
+    view.claim(2, 2**32)
+    assert view.recent == [(2, 2**32 - 1)] and view.count_recent() == [b"* 2 RECENT\r\n"]
