@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from fancymail.mail.mailbox import ANSWERED, DELETED, FLAGGED, SEEN
-from fancymail.storage.ports.mailboxes import Change, Delivered, Delivery, MailboxExists, NoSuchMailbox, State, TooManyKeywords, Usage
+from fancymail.storage.ports.mailboxes import Change, Delivered, MailboxExists, NoSuchMailbox, State, TooManyKeywords, Usage
 from tests.contracts.mailbox_kit import ALICE, ALL, BOB, NOW, counted, fill, message, set_flags, uids
 
 
