@@ -96,7 +96,7 @@ def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list
 
 async def list_(session: ImapSession, event: c.List) -> None:
     """LIST, with all that may be returned beside the names (RFC 5258, 5819, 6154, 8440, 9590)."""
-    places = await _visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
+    places = await visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
     subscribed = await session.reader.subscriptions(session.account)
     uses = {name: place.mailbox.special_use for name, place in places.items()}
     engine = session.engine
@@ -108,7 +108,7 @@ async def list_(session: ImapSession, event: c.List) -> None:
     session.finish()
 
 
-async def _visible(session: ImapSession, others: bool) -> dict[str, Place]:
+async def visible(session: ImapSession, others: bool) -> dict[str, Place]:
     """All that the session may look up, by the name that it calls them."""
     found = {box.name: Place(session.account, box, ALL) for box in await session.reader.mailboxes(session.account)}
     for shared in await session.reader.shared(session.account) if others else ():
@@ -134,7 +134,7 @@ async def _beside(session: ImapSession, event: c.List, name: str, place: Place) 
 
 async def lsub_(session: ImapSession, event: c.Lsub) -> None:
     """LSUB."""
-    uses = {name: place.mailbox.special_use for name, place in (await _visible(session, True)).items()}
+    uses = {name: place.mailbox.special_use for name, place in (await visible(session, True)).items()}
     for listed in lsub(uses, await session.reader.subscriptions(session.account), event.reference, event.pattern):
         session.engine.untagged(r.lsub(listed.attributes, listed.name, session.engine.utf8))
     session.finish()

@@ -1,4 +1,4 @@
-"""The daemon by which users read their mail where it is: its ports, its certificates, what its sessions share.
+"""The daemon by which users read their mail where it is: its ports, and what its sessions share.
 
 Speaks `auth` and `sasl` to fm-auth; every change is a verb of fm-mailbox, every read goes through the reader: the shards themselves where
 they lie on this machine, else verbs. Several processes of it share the ports. It writes nothing.
@@ -6,87 +6,59 @@ they lie on this machine, else verbs. Several processes of it share the ports. I
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 from fancymail.base.settings import Settings
-from fancymail.ipc.message import IpcError
-from fancymail.mail.address import parse_mailbox
 from fancymail.mail.uidset import Ranges
 from fancymail.protocol.imap.options import EXTENSIONS, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection
-from fancymail.servers.daemon import Daemon
+from fancymail.servers.front import Front
 from fancymail.servers.imap.images import Images
 from fancymail.servers.imap.readers import open_reader
 from fancymail.servers.imap.session import ImapSession
-from fancymail.servers.listener import Caps, Listener
 from fancymail.servers.mailstore import PATIENCE, MailStore, uid_frames
-from fancymail.servers.tls import Certificates
 
-REFUSAL = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n"
-FAILURE = b"* BYE [SERVERBUG] internal error, try again later\r\n"
 OAUTH = {"OAUTHBEARER", "XOAUTH2"}
 
 
-class ImapDaemon(Daemon):
+class ImapDaemon(Front):
     """Lets users read their mail (IMAP)."""
 
     name = "imap"
+    alpn = ("imap",)
+    refusal = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n"
+    failure = b"* BYE [SERVERBUG] internal error, try again later\r\n"
 
     async def started(self) -> None:
         """Open the ports."""
         settings = self.settings.imap
-        self.accounts: dict[str, set[ImapSession]] = {}         # those that are logged in
-        self.certificates = self._load_certificates(self.settings)
-        self._serial: int | None = None
-        self._options = options_of(self.settings, self.certificates is not None)
+        self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
+        self.listening: dict[str, set[ImapSession]] = {}        # account -> who wants news of its mailboxes
         self.store, self.reader = MailStore(self.ask), open_reader(self)
         self.threads = ThreadPoolExecutor(2, "scan")
         self.images = Images(self.reader, self.spawn, settings.images)
-        self.caps = Caps(settings.connections, settings.connections_per_address)
-        self.metrics.gauges["sessions"] = lambda: self.caps.sessions
         self.metrics.gauges["mailboxes"] = lambda: len(self.images)
-        self.listeners = [self._listen("imap", settings.listen_imap, False)]
-        if self.certificates is not None:
-            self.listeners.append(self._listen("imaps", settings.listen_imaps, True))
-        self.subscribe_to("auth", "accounts", self._accounts_changed)
+        self.prepare_doors(settings.connections, settings.connections_per_address)
+        self._options = options_of(self.settings, self.certificates is not None)
+        self.open_door("imap", settings.listen_imap, self._session, settings.proxies)
+        self.open_door("imaps", settings.listen_imaps, self._session, settings.proxies, implicit_tls=True)
+        self.watch_accounts()
 
     async def stopping(self) -> None:
         """Tell every client, between two commands."""
-        for listener in self.listeners:
-            listener.stop()
-        for listener in self.listeners:
-            await listener.drain(self.settings.imap.drain)
+        await self.close_doors(self.settings.imap.drain)
         self.threads.shutdown(wait=False, cancel_futures=True)
         self.reader.close()
 
     def reloaded(self, settings) -> None:
-        """Take new settings for the sessions to come; ports stay as they are until a restart."""
-        if self.certificates is None:
-            self.certificates = self._load_certificates(settings)
-            for listener in self.listeners:
-                listener.certificates = self.certificates
-        else:
-            try:
-                self.certificates.reload(settings.tls, self.paths.state)
-            except (OSError, ssl.SSLError, ValueError) as error:
-                self.log.error("certificates kept", error=error)
+        """Take new settings for the sessions to come."""
+        self.renew_doors(settings, settings.imap.connections_per_address)
         self._options = options_of(settings, self.certificates is not None)
         self.images.keep = settings.imap.images
-        self.caps.per_address = settings.imap.connections_per_address
-
-    # -- connections -------------------------------------------------------------------------------------------------
-
-    def _listen(self, kind: str, addresses: tuple[str, ...], implicit_tls: bool) -> Listener:
-        listener = Listener(kind, self._session, log=self.log, caps=self.caps, counters=self.counters, certificates=self.certificates,
-                            implicit_tls=implicit_tls, refusal=REFUSAL, failure=FAILURE, trusted=self.settings.imap.proxies)
-        for address in addresses:
-            listener.open(address, self.paths.state)
-        return listener
 
     def _session(self, connection: Connection) -> ImapSession:
         tls, own = connection.tls, self.settings.imap
@@ -94,22 +66,7 @@ class ImapDaemon(Daemon):
         options = replace(self._options, plaintext=True) if plaintext else self._options
         return ImapSession(self, connection, ImapServer(options, tls is not None, tls is not None and bool(tls.server_end_point)))
 
-    def _load_certificates(self, settings) -> Certificates | None:
-        """Without a certificate only our own host can log in (or whoever the settings allow), in plain text."""
-        try:
-            return Certificates(settings.tls, self.paths.state, alpn=("imap",))
-        except (OSError, ssl.SSLError, ValueError) as error:
-            self.log.warning("no TLS", error=error)
-            return None
-
-    # -- what sessions share -----------------------------------------------------------------------------------------
-
-    def tell(self, name: str, verb: str, *params) -> None:
-        """Say a verb whose answer makes no difference."""
-        try:
-            self.ask(name, verb, *params).add_done_callback(lambda done: done.cancelled() or done.exception())
-        except IpcError:
-            pass                        # too much waits already; exchanges end by themselves
+    # -- reading -----------------------------------------------------------------------------------------------------
 
     async def beside(self, work: Callable[[], Any]) -> Any:
         """Do what would keep the loop from others in a thread."""
@@ -119,48 +76,48 @@ class ImapDaemon(Daemon):
         """Have fm-mailbox derive what a message lacks."""
         await self.ask("mailbox", "derive", account, mailbox, *uid_frames(uids), timeout=PATIENCE)
 
+    # -- sessions ----------------------------------------------------------------------------------------------------
+
     def entered(self, session: ImapSession) -> None:
-        """A session is logged in: news of its account are wanted."""
+        """A session is logged in."""
         self.counters["logins"] += 1
-        account, sessions = session.account, self.accounts.setdefault(session.account, set())
-        if not sessions:
-            self.subscribe_to("mailbox", account, lambda: self.changed(account))
-        sessions.add(session)
+        self.sessions.setdefault(session.account, set()).add(session)
+        self.listen(session.account, session)
 
     def left(self, session: ImapSession) -> None:
         """A session is over."""
-        sessions = self.accounts.get(session.account)
-        if sessions is None:
-            return
+        sessions = self.sessions.get(session.account, set())
         sessions.discard(session)
         if not sessions:
-            del self.accounts[session.account]
-            self.unsubscribe_from("mailbox", session.account)
+            self.sessions.pop(session.account, None)
+        for account in session.hears:
+            listeners = self.listening[account]
+            listeners.discard(session)
+            if not listeners:
+                del self.listening[account]
+                self.unsubscribe_from("mailbox", account)
+        session.hears.clear()
 
-    def changed(self, account: str) -> None:
+    def listen(self, account: str, session: ImapSession) -> None:
+        """A session wants news of an account's mailboxes."""
+        listeners = self.listening.setdefault(account, set())
+        if not listeners:
+            self.subscribe_to("mailbox", account, lambda: self._changed(account))
+        listeners.add(session)
+        session.hears.add(account)
+
+    def _changed(self, account: str) -> None:
         """Something became of an account's mailboxes."""
         self.images.changed(account)
-        for session in self.accounts.get(account, ()):
+        for session in self.listening.get(account, ()):
             session.account_changed()
 
-    def _accounts_changed(self) -> None:
-        self.spawn(self._end_changed(), "accounts")
+    def present(self) -> Iterable[str]:
+        return self.sessions
 
-    async def _end_changed(self) -> None:
-        """End the sessions of accounts that were changed or removed: a new password locks out who knew the old one."""
-        try:
-            words = await self.ask("auth", "changes", self._serial or 0)
-        except IpcError:
-            return                      # the next alert, or the poll, asks again
-        first, self._serial = self._serial is None, int(words[0])
-        changed = {word.decode() for word in words[1:]}
-        if first or not changed:
-            return                      # what was before our first look is no change to any session of ours
-        for account in list(self.accounts):
-            if "*" in changed or parse_mailbox(account).key in changed:
-                for session in list(self.accounts[account]):
-                    self.log.info("session ended", account=account, reason="the account was changed")
-                    session.end("the account was changed, log in again")
+    def end_sessions(self, account: str) -> None:
+        for session in list(self.sessions.get(account, ())):
+            session.end("the account was changed, log in again")
 
 
 def options_of(settings: Settings, starttls: bool) -> Options:

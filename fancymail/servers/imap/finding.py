@@ -10,12 +10,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap import answers
+from fancymail.core.imap.context import MOST, Context
+from fancymail.core.imap.notify import sources
 from fancymail.core.imap.search import search, uses_modseq
 from fancymail.core.imap.sort import sort
 from fancymail.core.imap.thread import thread
+from fancymail.core.imap.view import View
 from fancymail.mail.imap.search import Return
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
+from fancymail.servers.imap import watching
+from fancymail.servers.imap.images import Box
+from fancymail.storage.ports.reader import MailboxGone
 
 if TYPE_CHECKING:
     from fancymail.servers.imap.session import ImapSession
@@ -42,7 +48,7 @@ async def search_(session: ImapSession, event: c.Search) -> None:
     view = session.view
     await session.box.current()
     places = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
-    _answer(session, b"SEARCH", places, event.returns, event.uid, uses_modseq(event.key))
+    _answer(session, b"SEARCH", places, event)
 
 
 async def sort_(session: ImapSession, event: c.Sort) -> None:
@@ -51,7 +57,7 @@ async def sort_(session: ImapSession, event: c.Sort) -> None:
     await session.box.current()
     found = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
     places = await sort(view, session.box.reader, event.criteria, found, turns(session))
-    _answer(session, b"SORT", places, event.returns, event.uid, uses_modseq(event.key))
+    _answer(session, b"SORT", places, event)
 
 
 async def thread_(session: ImapSession, event: c.Thread) -> None:
@@ -63,10 +69,44 @@ async def thread_(session: ImapSession, event: c.Thread) -> None:
     session.finish(numbers=not event.uid, uid=event.uid)
 
 
-def _answer(session: ImapSession, word: bytes, places: Sequence[int], returns: Return | None, uid: bool, modseq: bool) -> None:
-    view, engine = session.view, session.engine
+async def multi_search(session: ImapSession, event: c.MultiSearch) -> None:
+    """ESEARCH: one answer for each mailbox in which something was found (RFC 7377)."""
+    known, chosen = await watching.look_around(session), watching.selected(session)
+    for key in sources(event.sources, known, chosen):
+        name = known.boxes[key][0]
+        if key == chosen:
+            await session.box.current()
+            await _search_in(session, event, session.view, session.box, name)
+            continue
+        box = session.daemon.images.enter(*key, session)
+        try:
+            await box.renew()
+            await _search_in(session, event, View(box.image, True), box, name)
+        except MailboxGone:
+            pass                                # removed just now
+        finally:
+            session.daemon.images.leave(box, session)
+    session.finish()
+
+
+async def _search_in(session: ImapSession, event: c.MultiSearch, view: View, box: Box, name: str) -> None:
+    places = await search(view, box.reader, event.key, int(time.time()), turns(session))
+    if places:
+        where = answers.mailbox_tag(name, view.image.mailbox.uidvalidity, session.engine.utf8)
+        session.engine.untagged(answers.esearch(view, places, event.returns, session.engine.tag, True, uses_modseq(event.key), where))
+
+
+def cancel(session: ImapSession, event: c.CancelUpdate) -> None:
+    """CANCELUPDATE (RFC 5267 4.4)."""
+    session.contexts = [context for context in session.contexts if context.tag not in event.tags]
+    session.finish()
+
+
+def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.Search | c.Sort) -> None:
+    view, engine, returns, uid = session.view, session.engine, event.returns, event.uid
     if returns is None and engine.rev2 and word == b"SEARCH":
         returns = Return()                      # RFC 9051 6.4.4
+    modseq = uses_modseq(event.key)
     if returns is None:
         engine.untagged(answers.listed(view, word, places, uid, modseq))
     else:
@@ -75,7 +115,19 @@ def _answer(session: ImapSession, word: bytes, places: Sequence[int], returns: R
         said = answers.esearch(view, places, returns, engine.tag, uid, modseq)
         if said:
             engine.untagged(said)
+        if "UPDATE" in returns.options:
+            _keep(session, event, places)
     session.finish(numbers=not uid, uid=uid)
 
 
-HANDLERS = {c.Search: search_, c.Sort: sort_, c.Thread: thread_}
+def _keep(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int]) -> None:
+    """RETURN (UPDATE): tell from now on what comes into the result and leaves it; or say that we don't (RFC 5267 4.3.1)."""
+    tag = session.engine.tag
+    if event.returns.partial is not None or len(session.contexts) >= MOST:
+        session.engine.untagged(r.ok("this search is not kept up to date", b'NOUPDATE "%b"' % tag))
+    else:
+        criteria = event.criteria if isinstance(event, c.Sort) else ()
+        session.contexts.append(Context(session.view, tag, event.key, places, event.uid, criteria))
+
+
+HANDLERS = {c.MultiSearch: multi_search, c.CancelUpdate: cancel, c.Search: search_, c.Sort: sort_, c.Thread: thread_}

@@ -43,6 +43,7 @@ async def select(session: ImapSession, event: c.Select) -> None:
         session.daemon.images.leave(box, session)
         raise
     session.look_at(box, view, place)
+    session.daemon.listen(place.owner, session)
     session.engine.untagged(*opening.opening(view))
     known = event.qresync
     if known is not None and known.uidvalidity == box.image.mailbox.uidvalidity:        # RFC 7162 3.2.5.1

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
+from fancymail.core.imap.context import Context
 from fancymail.core.imap.view import NoSuchNumber, View
 from fancymail.ipc.message import IpcError
 from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.imap.commands import Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection, Session
-from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk
+from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
 from fancymail.servers.imap.eager import begin
 from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.login import Entrance
@@ -45,6 +46,10 @@ class ImapSession(Session):
         self.upload: append.Upload | None = None
         self.waiting = False            # the client listens (IDLE, NOTIFY): news go out as they come
         self.watches = False            # NOTIFY is on
+        self.notified: watching.Notified | None = None      # what it asked to be told
+        self.contexts: list[Context] = []                   # searches that go on
+        self.notices: list[bytes] = []                      # what is to be said behind the command that is under way
+        self.hears: set[str] = set()                        # accounts of whose mailboxes it wants news
         self._enabled = 0
         self._ending = ""               # the word with which the session ends once its command is through
         self._timer: asyncio.TimerHandle | None = None
@@ -143,7 +148,7 @@ class ImapSession(Session):
 
     def leave(self) -> None:
         """No mailbox is selected any more."""
-        box, self.box, self.view, self.place = self.box, None, None, None
+        box, self.box, self.view, self.place, self.contexts = self.box, None, None, None, []
         if box is not None:
             self.daemon.images.leave(box, self)
 
@@ -174,13 +179,26 @@ class ImapSession(Session):
 
     def flush(self, numbers: bool = False, uid: bool = False, own: bool = False) -> None:
         """Tell what happened; EXPUNGE only where no number can be misunderstood, or where it is what was asked for (`own`)."""
+        notices, self.notices = self.notices, []
+        self.engine.untagged(*notices)
         if self.view is not None:
-            self.engine.untagged(*self.view.flush(own or not numbers and not self.engine.numbers_follow(), uid))
+            may_expunge = own or not numbers and not self.engine.numbers_follow()
+            if self.contexts or self.watches:
+                watching.flush(self, may_expunge, uid)
+            else:
+                self.engine.untagged(*self.view.flush(may_expunge, uid))
 
     # -- news --------------------------------------------------------------------------------------------------------
 
     def account_changed(self) -> None:
         """Something became of the account's mailboxes."""
+        watching.changed(self)
+
+    def tell_notices(self) -> None:
+        """Say what was waiting for the end of a command."""
+        notices, self.notices = self.notices, []
+        self.engine.untagged(*notices)
+        self.connection.advance()
 
     def news(self) -> None:
         """The image has changed and the client waits: tell it in a moment, with what else comes until then."""
@@ -189,19 +207,19 @@ class ImapSession(Session):
 
     def _push(self) -> None:
         self._timer = None
-        if not self.waiting or self.connection.closed:
-            return
+        if not self.waiting or self.connection.closed or self.engine.busy:
+            return                              # a command that is under way ends with all there is to say
         if self.connection.stalled:             # who does not read hears later, and then only how it is by then
             self._timer = self.daemon.loop.call_later(SLOW, self._push)
             return
         if self.box is not None and self.box.gone:
             self.lost()
         else:
-            self.flush()
+            self.flush(numbers=watching.holds_expunges(self))
         self.connection.advance()
 
 
 _HANDLERS = {Login: lambda session, event: session.entrance.login(event), SaslStep: lambda session, event: session.entrance.step(event),
              SaslCancelled: lambda session, event: session.entrance.cancelled(event),
              **talk.HANDLERS, **boxes.HANDLERS, **rights.HANDLERS, **append.HANDLERS, **catenate.HANDLERS,
-             **selected.HANDLERS, **finding.HANDLERS}
+             **selected.HANDLERS, **finding.HANDLERS, **watching.HANDLERS}
