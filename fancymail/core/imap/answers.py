@@ -23,8 +23,10 @@ def listed(view: View, word: bytes, places: Sequence[int], uid: bool, modseq: bo
     return b"* %b%b\r\n" % (word, text)
 
 
-def esearch(view: View, places: Sequence[int], returns: Return, tag: bytes, uid: bool, modseq: bool = False, where: bytes = b"") -> bytes:
-    """`* ESEARCH (TAG "a") UID MIN 2 COUNT 5`; nothing where only SAVE was asked for. `where`: of mailbox_tag, for RFC 7377."""
+def esearch(view: View, places: Sequence[int], returns: Return, tag: bytes, uid: bool, modseq: bool = False, where: bytes = b"",
+            scores: Sequence[int] = ()) -> bytes:
+    """`* ESEARCH (TAG "a") UID MIN 2 COUNT 5`; nothing where only SAVE was asked for. `where`: of mailbox_tag, for RFC 7377; scores: of
+    search.relevancy, for RELEVANCY."""
     options = returns.options
     if options == {"SAVE"} and returns.partial is None:
         return b""                                      # RFC 5182 2.1
@@ -47,6 +49,8 @@ def esearch(view: View, places: Sequence[int], returns: Return, tag: bytes, uid:
         low, high = window(returns.partial, len(numbers))
         results.append(b" PARTIAL (%d:%d %b)" % (*returns.partial, ordered_set(numbers[low:high]) or b"NIL"))
         told = list(places) if "ALL" in options or "COUNT" in options else [*told, *places[low:high]]
+    if scores and "RELEVANCY" in options:               # RFC 6203 4: in the order of the results
+        results.append(b" RELEVANCY (%b)" % b" ".join([b"%d" % score for score in scores]))
     if modseq and told:
         results.append(b" MODSEQ %d" % _modseq(view, told))
     return b'* ESEARCH (TAG "%b"%b)%b%b\r\n' % (tag, where, b" UID" if uid else b"", b"".join(results))

@@ -41,6 +41,42 @@ async def search(view: View, box: BoxReader, key: Key, now: int, turn: Callable[
     return await _Search(view, box, now, turn).match(key, range(view.count) if places is None else places)
 
 
+async def relevancy(view: View, box: BoxReader, key: Key, places: Places, now: int, turn: Callable[[], Awaitable[None]] = no_turn) -> list[int]:
+    """Return a score of 1 to 100 for each of the places that a search with FUZZY keys found (RFC 6203 4): those count more that also have
+    the words as one phrase, and those of them whose subject has it."""
+    exact = await search(view, box, _without_fuzzy(key), now, turn, places)
+    texts = tuple(dict.fromkeys(_texts(key)))
+    titled: set[int] = set()
+    for text in texts:
+        titled.update(await search(view, box, keys.Text("subject", text), now, turn, exact))
+    phrase = set(exact)
+    return [100 if place in titled else 75 if place in phrase else 50 for place in places]
+
+
+def _without_fuzzy(key: Key) -> Key:
+    if isinstance(key, keys.And):
+        return keys.And(tuple(map(_without_fuzzy, key.keys)))
+    if isinstance(key, keys.Or):
+        return keys.Or(_without_fuzzy(key.left), _without_fuzzy(key.right))
+    if isinstance(key, keys.Not):
+        return keys.Not(_without_fuzzy(key.key))
+    return _without_fuzzy(key.key) if isinstance(key, keys.Fuzzy) else key
+
+
+def _texts(key: Key, fuzzy: bool = False) -> Iterator[str]:
+    """What is searched for below FUZZY."""
+    if isinstance(key, keys.And):
+        for each in key.keys:
+            yield from _texts(each, fuzzy)
+    elif isinstance(key, keys.Or):
+        yield from _texts(key.left, fuzzy)
+        yield from _texts(key.right, fuzzy)
+    elif isinstance(key, keys.Fuzzy):
+        yield from _texts(key.key, True)
+    elif fuzzy and isinstance(key, (keys.Text, keys.Header)) and key.text:
+        yield key.text
+
+
 def uses_modseq(key: Key) -> bool:
     """Does it ask for MODSEQ? Then the answer has one (RFC 7162 3.1.5)."""
     if isinstance(key, keys.And):

@@ -21,13 +21,16 @@ _NOTHING = {**dict.fromkeys(COLUMNS.values(), ""), "internaldate": 0, "sent": 0,
 
 
 async def sort(view: View, box: BoxReader, criteria: Sequence[Criterion], places: Places,
-               turn: Callable[[], Awaitable[None]] = no_turn) -> list[int]:
-    """Return the places in order; messages that cannot be read any more come first. Raises MailboxGone."""
+               turn: Callable[[], Awaitable[None]] = no_turn, scores: Sequence[int] = ()) -> list[int]:
+    """Return the places in order; messages that cannot be read any more come first. `scores`: of search.relevancy, for RELEVANCY, the
+    highest first (RFC 6203 5). Raises MailboxGone."""
     wanted = tuple(dict.fromkeys(COLUMNS[each.name] for each in criteria if each.name in COLUMNS))
     values = await columns_of(view, box, wanted, places, turn)
     order = list(places)
     for criterion in reversed(criteria):
-        if criterion.name in COLUMNS:                   # RELEVANCY: here all that match, match alike
+        if criterion.name == "RELEVANCY":
+            order.sort(key=dict(zip(places, scores)).get if scores else lambda place: 0, reverse=not criterion.reverse)
+        else:
             order.sort(key=values[COLUMNS[criterion.name]].__getitem__, reverse=criterion.reverse)       # stable in both directions
     return order
 

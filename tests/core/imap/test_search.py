@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fancymail.core.imap.answers import esearch, listed, save, window
-from fancymail.core.imap.search import search, uses_modseq
+from fancymail.core.imap.search import relevancy, search, uses_modseq
+from fancymail.core.imap.sort import sort
 from fancymail.mail.imap import search as k
 from fancymail.mail.imap.search import Return
 from fancymail.mail.imap.sequence import SAVED, parse_sequence
@@ -189,3 +190,19 @@ def test_windows():
 
 def test_uses_modseq():
     assert uses_modseq(k.Or(k.All(), k.Not(k.And((k.All(), k.Modseq(3)))))) and not uses_modseq(k.Fuzzy(k.All()))
+
+
+async def test_relevancy(letters):
+    view = await letters.view()
+    key = k.And((k.Fuzzy(TEXT("text", "lunch re")), k.Not(FLAG("\\Flagged"))))
+    places = await search(view, letters.opened, key, NOW)
+    assert [place + 1 for place in places] == [3]
+    key = k.Fuzzy(TEXT("text", "noon"))
+    places = await search(view, letters.opened, key, NOW)
+    assert await relevancy(view, letters.opened, key, places, NOW) == [75, 75]
+    key = k.Or(k.Fuzzy(TEXT("text", "at noon")), k.Fuzzy(HEADER("subject", "re: lunch")))
+    places = await search(view, letters.opened, key, NOW)
+    assert places == [0, 2, 4] and await relevancy(view, letters.opened, key, places, NOW) == [75, 100, 50]
+    assert (esearch(view, places, Return(frozenset(("ALL", "RELEVANCY"))), b"a1", False, scores=[75, 100, 50])
+            == b'* ESEARCH (TAG "a1") ALL 1,3,5 RELEVANCY (75 100 50)\r\n')
+    assert await sort(view, letters.opened, (k.Criterion("RELEVANCY"),), places, scores=[75, 100, 50]) == [2, 0, 4]
