@@ -131,6 +131,14 @@ async def test_parameters_are_validated_before_the_method_runs(door):
     assert "knows no verb" in await raises(door.call("fly"), "5.5.1")
 
 
+async def test_what_is_too_large_is_an_error_on_either_side(door):
+    """Silence would be the alternative: a socket drops whoever sends more than it takes."""
+    with pytest.raises(IpcError, match="5.3.4 this does not fit"):
+        door.call("echo", "x" * 70_000)
+    assert "does not fit" in await raises(door.call("echo", "x", 1000, *["y"] * 30), "5.3.4")
+    assert await door.call("echo", "x") == [b"x"]
+
+
 async def test_a_bug_is_an_answer_not_a_death(door, echo):
     assert await raises(door.call("broken"), "4.3.0") == "internal error"
     assert await door.call("ping") == [b"queue"]

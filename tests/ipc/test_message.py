@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.ipc.message import IpcError, Reply, answer_frames, encode_result, encode_value, error_frames, format_message, parse_line, raise_error
+from fancymail.ipc.message import (
+    MAX_FRAME, MAX_FRAMES, IpcError, Reply, answer_frames, encode_result, encode_value, error_frames, format_message, parse_line, raise_error)
 
 
 @pytest.mark.parametrize("line, verb, params", [
@@ -68,3 +69,11 @@ def test_a_bare_error_of_the_reference_is_understood():
     with pytest.raises(IpcError) as caught:
         raise_error([])
     assert caught.value.status == "5.0.0"
+
+
+def test_what_fits_into_no_message_is_said_at_once():
+    assert answer_frames("x" * MAX_FRAME)[1] == b"x" * MAX_FRAME
+    for answer in ("x" * (MAX_FRAME + 1), ["x"] * MAX_FRAMES, Reply("row", b"x" * (MAX_FRAME + 1)), {"all": "x" * MAX_FRAME}):
+        with pytest.raises(IpcError) as error:
+            answer_frames(answer)
+        assert error.value.status == "5.3.4" and "does not fit" in error.value.text
