@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fancymail.core.imap import answers
 from fancymail.core.imap.context import MOST, Context
 from fancymail.core.imap.notify import sources
-from fancymail.core.imap.search import search, uses_modseq
+from fancymail.core.imap.search import relevancy, search, uses_modseq
 from fancymail.core.imap.sort import sort
 from fancymail.core.imap.thread import thread
 from fancymail.core.imap.view import View
@@ -48,7 +48,7 @@ async def search_(session: ImapSession, event: c.Search) -> None:
     view = session.view
     await session.box.current()
     places = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
-    _answer(session, b"SEARCH", places, event)
+    _answer(session, b"SEARCH", places, event, await _scores(session, event, places))
 
 
 async def sort_(session: ImapSession, event: c.Sort) -> None:
@@ -56,8 +56,18 @@ async def sort_(session: ImapSession, event: c.Sort) -> None:
     view = session.view
     await session.box.current()
     found = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
-    places = await sort(view, session.box.reader, event.criteria, found, turns(session))
-    _answer(session, b"SORT", places, event)
+    scores = await _scores(session, event, found)
+    places = await sort(view, session.box.reader, event.criteria, found, turns(session), scores)
+    known = dict(zip(found, scores))
+    _answer(session, b"SORT", places, event, [known[place] for place in places] if scores else ())
+
+
+async def _scores(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int]) -> Sequence[int]:
+    """How well each of the messages matches, if the client wants to know or have them sorted by that (RFC 6203)."""
+    criteria = event.criteria if isinstance(event, c.Sort) else ()
+    if event.returns is not None and "RELEVANCY" in event.returns.options or any(each.name == "RELEVANCY" for each in criteria):
+        return await relevancy(session.view, session.box.reader, event.key, places, int(time.time()), turns(session))
+    return ()
 
 
 async def thread_(session: ImapSession, event: c.Thread) -> None:
@@ -102,7 +112,7 @@ def cancel(session: ImapSession, event: c.CancelUpdate) -> None:
     session.finish()
 
 
-def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.Search | c.Sort) -> None:
+def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.Search | c.Sort, scores: Sequence[int]) -> None:
     view, engine, returns, uid = session.view, session.engine, event.returns, event.uid
     if returns is None and engine.rev2 and word == b"SEARCH":
         returns = Return()                      # RFC 9051 6.4.4
@@ -112,7 +122,7 @@ def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.S
     else:
         if "SAVE" in returns.options:
             answers.save(view, places, returns)
-        said = answers.esearch(view, places, returns, engine.tag, uid, modseq)
+        said = answers.esearch(view, places, returns, engine.tag, uid, modseq, scores=scores)
         if said:
             engine.untagged(said)
         if "UPDATE" in returns.options:
