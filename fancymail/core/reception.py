@@ -6,7 +6,7 @@ accepted by `judge_unresolved` or not at all: here can be read that this is no o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 
@@ -28,6 +28,7 @@ class Route(NamedTuple):
 TEMPORARY = Refusal(451, "4.3.0", "Temporary failure, try again later")
 DISK_FULL = Refusal(452, "4.3.1", "Not enough room for mail now, try again later")                 # RFC 5321 4.2.3
 NO_SUCH_USER = Refusal(550, "5.1.1", "No such user here")
+MAILBOX_FULL = Refusal(552, "5.2.2", "The mailbox is full")                                       # RFC 5321 4.2.3
 NO_RELAY = Refusal(550, "5.7.1", "Relaying denied")
 NOT_LOCAL = Refusal(550, "5.7.1", "Only local recipients are taken here")
 NOT_YOUR_SENDER = Refusal(553, "5.7.1", "That sender address is not yours")
@@ -69,6 +70,13 @@ def judge_unresolved(client: Client, address: str, status: str, text: str) -> Re
     if status.startswith("5."):
         return Refusal(550, status, text)
     return TEMPORARY._replace(status="4.4.3", text="The recipient cannot be verified now, try again later")
+
+
+def judge_room(routes: list[Route], full: Collection[str]) -> Refusal | list[Route]:
+    """Refuse a recipient whose mailbox is full; an address of many is taken as long as one of them has room."""
+    if full and all(route.kind == "local" and route.address in full for route in routes):
+        return MAILBOX_FULL
+    return routes
 
 
 def judge_null_sender(client: Client, allowed: bool) -> Refusal | None:

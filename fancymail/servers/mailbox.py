@@ -35,6 +35,7 @@ from .delivery import Delivery
 from .derivation import Derivation
 from .mailverbs import ChangingVerbs, ReadingVerbs
 from .notices import Notices
+from .quotas import FULL, Quotas
 from .recipients import Recipients
 from .refusals import refusals
 
@@ -53,7 +54,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     name = "mailbox"
 
     async def started(self) -> None:
-        options, folder = self.settings.mailbox, self.paths.state / "mail"
+        options, folder, hostname = self.settings.mailbox, self.paths.state / "mail", self.settings.server.hostname
         self.thread = ThreadPoolExecutor(1, "blobs")
         self.readers = ThreadPoolExecutor(2, "read")
         self.blobs = FileBlobs(folder / "blobs")
@@ -66,15 +67,17 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)
-        notices = Notices(self.ask, self.settings.server.hostname, self.settings.smtpout.expire, self.readers, self.log)
+        notices = Notices(self.ask, hostname, self.settings.smtpout.expire, self.readers, self.log)
         self.delivery = Delivery(self.ask, self.alert, self.mailboxes, self.turn, self.recipients, notices, Schedule(self.settings.smtpout),
                                  self.thread, self.log, self.counters, queue=options.queue, batch=options.batch,
                                  separator=self.settings.auth.tag_separator, later=self.derivation.wanted.set)
         self.metrics.gauges["maildrops"] = lambda: self.maildrops.sweep(self.loop.time())
-        self.subscribe_to("auth", "accounts", self.recipients.doubt)
+        self.quotas = Quotas(self.mailboxes, self.turn, self.recipients, super().alert, hostname, options.quota_warning, self.log)
+        self.subscribe_to("auth", "accounts", self._accounts_changed)
         self.subscribe_to("queue", options.queue, self.delivery.woken.set)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")
+        self.spawn(self.quotas.run(), "quotas")
         self.spawn(self._purge(), "purge")
         self.spawn(self._sweep(), "sweep")
 
@@ -92,7 +95,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         if settings.mailbox.shards != self.settings.mailbox.shards:
             raise IpcError("5.3.5", "mailbox.shards cannot change once there is mail")
         self.mailboxes.folders, self.mailboxes.keep = settings.mailbox.folders, _times(settings.mailbox)
-        self.recipients.trust = settings.mailbox.trust
+        self.recipients.trust, self.quotas.warn = settings.mailbox.trust, settings.mailbox.quota_warning
         self.delivery.schedule, self.delivery.batch = Schedule(settings.smtpout), settings.mailbox.batch
         self.delivery.separator = settings.auth.tag_separator
 
@@ -275,9 +278,23 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
                 await asyncio.sleep(0)
         return total
 
+    @verb(callers="smtpin")
+    def full(self, after: Text = "") -> list[str]:
+        """List accounts that have no room for more mail, in order, the first 1000 behind `after`; the topic `full` tells that there are others."""
+        return sorted(name for name in self.quotas.full if name > after)[:1000]
+
     def check_topic(self, topic: str) -> None:
-        if "@" not in topic or len(topic) > 320:
-            raise IpcError("5.5.4", "the topics of mailbox are accounts, as full addresses")
+        if topic != FULL and ("@" not in topic or len(topic) > 320):
+            raise IpcError("5.5.4", "the topics of mailbox are accounts, as full addresses, and full")
+
+    def alert(self, topic: str) -> None:
+        """Tell who watches an account; and look whether it is full now."""
+        super().alert(topic)
+        self.quotas.look(topic)
+
+    def _accounts_changed(self) -> None:
+        self.recipients.doubt()
+        self.quotas.look_at_all()
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

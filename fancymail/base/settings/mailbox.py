@@ -30,3 +30,5 @@ class Mailbox(Section):
     lock: Annotated[float, say("Seconds after which exclusive access to a maildrop ends unless it is renewed.", ge=5)] = 60.0
     trust: Annotated[float, say("Seconds for which fm-auth's word that an account exists is good.", ge=0)] = 60.0
     cache: Annotated[int, say("Octets of memory for pages of the databases.", ge=1 << 20)] = 32 << 20
+    quota_warning: Annotated[float, say(
+        "Share of the quota from which on an account is sent one letter of warning; 1: nobody is.", ge=0.1, le=1)] = 0.9

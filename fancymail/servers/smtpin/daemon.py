@@ -1,6 +1,6 @@
 """The daemon that takes mail in: its ports, its certificates, what its sessions share.
 
-Speaks `slot` and `push` to queue, `resolve`, `may-send` and `sasl` to auth, and nothing else to anybody. Started as fm-smtpin or
+Speaks `slot` and `push` to queue, `resolve`, `may-send` and `sasl` to auth, `full` to mailbox, and nothing else to anybody. Started as fm-smtpin or
 by the supervisor. Restarting it loses no message that got 250, restarting the others costs its clients a delay.
 """
 
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import resource
+from contextlib import suppress
 
+from fancymail.ipc.message import IpcError
 from fancymail.protocol.smtp.content import ContentLimits
 from fancymail.protocol.smtp.options import Deadlines, Options
 from fancymail.protocol.smtp.reply import Reply
@@ -33,7 +35,10 @@ class SmtpInServer(Injection, Front):
         self.directory = Directory(self.ask, (settings.verdict_lifetime, settings.refusal_lifetime))
         self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
         self.outboxes = {queue: Outbox(self.ask, queue, pool.forget) for queue, pool in self.pools.items()}
+        self.full_accounts: frozenset[str] = frozenset()
         self.subscribe_to("auth", "accounts", self.directory.forget)
+        self.subscribe_to("mailbox", "full", lambda: self.spawn(self._ask_who_is_full(), "quotas"))
+        self.spawn(self._ask_who_is_full(), "quotas")
         host = self.settings.server.hostname
         self.refusal = Reply(421, "4.7.0", f"{host} Too many connections, try again later").octets
         self.failure = Reply(421, "4.3.0", f"{host} Internal error, try again later").octets
@@ -66,6 +71,14 @@ class SmtpInServer(Injection, Front):
     def may_relay(self, peer: str) -> bool:
         """Whether the operator lets an address relay without a login."""
         return inside(peer, self.relays)
+
+    async def _ask_who_is_full(self) -> None:
+        """Learn which mailboxes are full. While fm-mailbox is away, the last word counts: what it cannot take it puts off."""
+        accounts: list[bytes] = []
+        with suppress(IpcError):
+            while some := await self.ask("mailbox", "full", accounts[-1] if accounts else b""):
+                accounts += some
+            self.full_accounts = frozenset(account.decode() for account in accounts)
 
     def _apply(self, settings) -> None:
         """Work out what sessions are given."""

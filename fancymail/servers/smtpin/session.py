@@ -203,7 +203,8 @@ class SmtpSession(Session):
         if isinstance(answer, IpcError):
             verdict = reception.judge_unresolved(self._client, address, answer.status, answer.text)
         else:
-            verdict = reception.read_routes(answer) or reception.TEMPORARY
+            routes = reception.read_routes(answer)
+            verdict = reception.judge_room(routes, self.server.full_accounts) if routes else reception.TEMPORARY
         if isinstance(verdict, Refusal):
             self._refuse("recipient", verdict, to=event.address)
         else:

@@ -77,6 +77,17 @@ class FakeAuth:
         return [user.decode().partition("@")[0] + "@us.test", b""]
 
 
+class FakeMailbox:
+    """Knows whose mailbox is full."""
+
+    def __init__(self) -> None:
+        self.full: list[str] = []
+
+    def answer(self, verb: str, *params) -> list:
+        """The parameters of ok."""
+        return [account for account in self.full if account > params[0].decode()] if verb == "full" else []
+
+
 class FakeQueue:
     """Hands out slots below `folder`, takes whole ones over; `messages` are (queue, envelope, content) in the order of push."""
 
@@ -137,7 +148,7 @@ class Server(SmtpInServer):
 
     def __init__(self, *args, **options) -> None:
         super().__init__(*args, **options)
-        self.auth = FakeAuth()
+        self.auth, self.mailbox = FakeAuth(), FakeMailbox()
         self.queue = FakeQueue(self.paths.state / "slots")
         self.held: list | None = None
 

@@ -213,3 +213,22 @@ async def test_log_and_counters(tmp_path):
         assert "status=5.7.1" in refused and "to=v@x.test" in refused
         assert server.counters["accepted"] == 1 and server.counters["refused"] == 1
         assert HOST in (await talk.say("QUIT"))
+
+
+async def test_a_full_mailbox_is_refused_in_the_session(tmp_path):
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        server.mailbox.full = ["bob@us.test", "mary@us.test"]
+        for wake in server.alerted["full"]:
+            wake()
+        await until(lambda: server.full_accounts)
+        await talk.hello()
+        await talk.say("MAIL FROM:<s@x.test>")
+        assert await talk.say("RCPT TO:<bob@us.test>") == "552 5.2.2 The mailbox is full\r\n"
+        assert (await talk.say("RCPT TO:<alice@us.test>")).startswith("250 ")
+        for address in ("team@us.test", "mixed@us.test", "away@us.test"):           # somebody of them has room
+            assert (await talk.say(f"RCPT TO:<{address}>")).startswith("250 ")
+        server.mailbox.full = []
+        for wake in server.alerted["full"]:
+            wake()
+        await until(lambda: not server.full_accounts)
+        assert (await talk.say("RCPT TO:<bob@us.test>")).startswith("250 ")
