@@ -41,8 +41,8 @@ class Notified:
 
 
 async def look_around(session: ImapSession) -> Known:
-    """What the session may see of mailboxes now."""
-    places = await visible(session, True)
+    """What the session may see of mailboxes now: those whose messages it may read (RFC 5465 8, RFC 7377 2.2)."""
+    places = {name: place for name, place in (await visible(session, True)).items() if place.allows("r")}
     subscribed = frozenset(await session.reader.subscriptions(session.account))
     boxes = {(place.owner, place.mailbox.id): (name, place.mailbox) for name, place in places.items()}
     return Known(boxes, subscribed, frozenset(name for name, place in places.items() if place.owner != session.account))

@@ -99,3 +99,16 @@ async def test_a_search_that_goes_on(suite):
     await client.ok(f'CANCELUPDATE "{tag.decode()}"')
     await worker.ok("STORE 1:* -FLAGS (\\Seen)")
     assert not any(b"ESEARCH" in line for line in await client.ok("NOOP"))
+
+
+async def test_who_may_look_a_mailbox_up_may_not_look_into_it(suite):
+    alice, bob = await suite.login(), await suite.login("bob@example.test")
+    await alice.ok("CREATE Shared")
+    await alice.append("Shared", LETTER % 1)
+    await alice.ok("SETACL Shared bob@example.test l")
+    command = 'ESEARCH IN (subtree "Other Users") RETURN (COUNT) SUBJECT number'
+    assert await bob.ok(command) == []
+    assert await bob.ok('NOTIFY SET STATUS (subtree "Other Users" (MessageNew MessageExpunge))') == []
+    await alice.ok("SETACL Shared bob@example.test lr")
+    found, = await bob.ok(command)
+    assert b"Other Users/alice@example.test/Shared" in found and found.endswith(b"COUNT 1")
