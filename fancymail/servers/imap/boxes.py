@@ -65,6 +65,8 @@ async def rename(session: ImapSession, event: c.Rename) -> None:
     owner, to = split(session.account, event.to)
     if owner != place.owner:
         raise Refusal("a mailbox stays with its owner", b"CANNOT")
+    if place.mailbox.name != INBOX and to.startswith(place.mailbox.name + DELIMITER):
+        raise Refusal("a mailbox does not go below itself", b"CANNOT")
     await _may_create(session, owner, to)
     if await session.reader.mailbox(owner, to) is not None:
         raise Refusal("there is such a mailbox already", b"ALREADYEXISTS")
