@@ -22,7 +22,7 @@ def opening(view: View) -> list[bytes]:
         lines.append(b"* LIST () \"%b\" %b\r\n" % (DELIMITER.encode(), mailbox_name(box.name, True)))
     else:
         lines += view.count_recent() or [b"* 0 RECENT\r\n"]
-        unseen = next((place for place, flags in enumerate(view.image.flags[:view.count], 1) if not flags & SEEN), 0)
+        unseen = next((place for place, flags in enumerate(view.state(0, view.count)[1], 1) if not flags & SEEN), 0)
         if unseen:
             lines.append(b"* OK [UNSEEN %d] The first unseen message\r\n" % unseen)
     lines += [b"* OK [UIDVALIDITY %d] UIDs are valid\r\n" % box.uidvalidity,

@@ -320,3 +320,12 @@ def test_a_million_recent_messages_cost_no_more_than_one():
     view = View(Box({uid: 0 for uid in range(1, 4)}).image())
     view.claim(2, 2**32)
     assert view.recent == [(2, 2**32 - 1)] and view.count_recent() == [b"* 2 RECENT\r\n"]
+
+
+def test_opening_is_right_where_the_mailbox_changed_meanwhile():
+    box = Box({1: SEEN, 2: SEEN, 3: 0})
+    image = box.image()
+    view = View(image)
+    box.expunge([1])
+    image.apply(box.changes(image.modseq))
+    assert b"* OK [UNSEEN 3] The first unseen message\r\n" in opening(view)
