@@ -246,8 +246,18 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
 
     @verb(remember=True)
     async def undelete(self, user: UserName, seconds: Seconds, mailbox: Text = INBOX) -> int:
-        """Bring back what was deleted in the last seconds, as far as it is kept; answers how many messages."""
+        """Bring back what was deleted in the last seconds, as far as it is kept; answers how many messages. A removed mailbox comes back too."""
         return len(await self._change(user, lambda account: self.mailboxes.undelete(account, seconds, mailbox)))
+
+    @verb
+    async def rebuild(self, user: UserName) -> int:
+        """Count an account's mailboxes anew and derive again all that is derived from its messages; answers of how many, which goes on behind."""
+        account = await self._change(user, lambda account: (self.records.account(account).rebuild(), account)[1])
+        self.derivation.wanted.set()
+        with refusals():
+            messages = self.mailboxes.usage(account).messages
+        self.log.info("rebuilding", account=account, messages=messages)
+        return messages
 
     @verb
     async def forget(self, user: UserName) -> None:
