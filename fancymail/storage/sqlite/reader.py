@@ -197,8 +197,10 @@ class SqliteBox:
         sql = sql.format(table="tomb" if kept else "state", joins=joins)
         rows = self.shard.execute(f"SELECT {', '.join(columns)} FROM {sql}", bindings).fetchall()
         lacking = [row[0] for row in rows if row[witness] is None] if witness else []
-        if texts or witness > len(names):
+        if texts:
             rows = [_unpacked(names, row) for row in rows]
+        elif witness > len(names):
+            rows = [row[:-1] for row in rows]
         return rows, lacking
 
     def _suspects(self, box: Mailbox, modseq: int, uidnext: int) -> Ranges:
