@@ -21,8 +21,7 @@ class Mailboxes:
 
 @dataclass(frozen=True, slots=True)
 class EventGroup:
-    """events: lower case, without "messagenew" 's attributes ("messagenew", "messageexpunge", "flagchange", "annotationchange",
-    "mailboxname", "subscriptionchange", "mailboxmetadatachange", "servermetadatachange"); () is NONE."""
+    """events: "messagenew", "messageexpunge", "flagchange", "mailboxname", "subscriptionchange"; () is NONE."""
 
     mailboxes: Mailboxes
     events: tuple[str, ...] = ()

@@ -16,8 +16,8 @@ SEARCHING = ("selected", "inboxes", "personal", "subscribed", "subtree", "subtre
 _NAMED = ("subtree", "subtree-one", "mailboxes")
 _MESSAGES = frozenset(("messagenew", "messageexpunge", "flagchange"))
 _SPELLED = {name.lower(): name for name in (
-    "MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange")}
-_KNOWN_BUT_NOT_HERE = frozenset(("annotationchange",))
+    "MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")}
+_KNOWN_BUT_NOT_HERE = frozenset(("annotationchange", "mailboxmetadatachange", "servermetadatachange"))
 
 
 def read_filter(cursor: Cursor, kinds: tuple[str, ...]) -> Mailboxes:
