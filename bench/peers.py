@@ -258,6 +258,8 @@ class Dovecot(Peer):
             (self.maildir / name).mkdir(exist_ok=True)
         for part in (self.folder / "mail", self.maildir, *self.maildir.iterdir()):
             os.chown(part, owner.pw_uid, owner.pw_gid)
+        for part in (self.folder, *self.folder.parents):
+            part.chmod(part.stat().st_mode | 0o755) if str(part).startswith("/tmp/") else None
         (self.folder / "dovecot.conf").write_text(DOVECOT_CONF.format(
             folder=self.folder, port=self.port, imap_port=self.imap_port, layout=self.layout, uid=owner.pw_uid, gid=owner.pw_gid))
         subprocess.run(["dovecot", "-c", str(self.folder / "dovecot.conf")], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -294,7 +296,8 @@ class FancyMail(Peer):
             command += ["--config", str(self.folder / "bench.toml")]
         ready = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
         self.state, self.ports, self.accounts, self.doors = state, ready["ports"], ready["accounts"], ready["ipc"]
-        self.port, self.user = self.ports["smtp"], f"{USER}@{DOMAIN}"
+        self.port, self.imap_port = self.ports["smtp"], self.ports.get("imap", 0)
+        self.user = f"{USER}@{DOMAIN}"
         self.password = self.accounts[self.user]
         self.roots = [int((state / "run/supervisor.pid").read_text().split()[0])]
 
@@ -316,7 +319,7 @@ def _port_base() -> int:
     """Return a base above which the suite's ports are free."""
     for base in range(24_000, 58_000, 6_000):
         try:
-            for usual in (25, 587, 465, 24, 110, 995):
+            for usual in (25, 587, 465, 24, 110, 995, 143, 993):
                 with socket.socket() as probe:
                     probe.bind(("127.0.0.1", base + usual))
             return base
