@@ -10,10 +10,10 @@ import unicodedata
 
 
 def fold(text: str) -> str:
-    """Case folded, composed, each run of white space one space."""
+    """Case folded, decomposed (so "cafe" finds "café", and sorts beside it: RFC 5051 2), each run of white space one space."""
     if text.isascii():
         return " ".join(text.lower().split())
-    return " ".join(unicodedata.normalize("NFKC", text.casefold()).split())
+    return " ".join(unicodedata.normalize("NFKD", text.casefold()).casefold().split())
 
 
 def fold_key(text: str) -> str:

@@ -152,7 +152,7 @@ def _text(data: bytes, tree: Structure) -> str:
     for part in tree:
         if part.parent >= 0 and tree.parts[part.parent].type == "message":
             pieces += [decode_words(value) for value in _enclosed(data, part)]
-        if part.type == "text":
+        if part.type == "text" or part.type == "message" and not part.children:        # delivery-status and its like are read by people
             pieces.append(_words(part, data, left))
         if part.disposition_params or part.params:
             pieces.append(part.filename)

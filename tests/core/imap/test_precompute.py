@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fancymail.core.imap import parts
+from fancymail.core.imap.folding import fold, fold_key
 from fancymail.core.imap.precompute import PREVIEW, TEXT, hash_id, precompute
 from fancymail.mail.derived import Derived
 
@@ -101,13 +102,13 @@ def test_structure_of_known_mail():
 
 def test_keys_and_texts_of_known_mail():
     derived = precompute(b"Return-Path: <bob@example.org>\r\n", MESSAGE, 5)
-    assert (derived.subject_key, derived.reply) == ("grüsse from here", 1)
+    assert (derived.subject_key, derived.reply) == (fold("grüsse from here"), 1)
     assert (derived.from_key, derived.to_key, derived.cc_key) == ("bob", "alice", "team")
     assert (derived.display_from, derived.display_to) == ('bob "b" example', "alice")
     assert derived.sent == 1057012200 and derived.date_only == 12234            # 30 June in UTC, 1 July where it was written
-    assert derived.subject_text == "re: [list] grüsse from here" and "eve@example.net" in derived.cc_text
+    assert derived.subject_text == fold("re: [list] grüsse from here") and "eve@example.net" in derived.cc_text
     assert derived.preview == "Café is open."
-    assert "café is open." in derived.text and "inner text." in derived.text and "inside" in derived.text and "holiday.png" in derived.text
+    assert fold("café is open.") in derived.text and "inner text." in derived.text and "inside" in derived.text and "holiday.png" in derived.text
     assert "return-path: <bob@example.org>\n" in derived.header_text
     assert struct.unpack("<3q", derived.references) == (hash_id(b"c@example.org"), hash_id(b"a@example.org"), hash_id(b"b@example.org"))
     assert derived.fields.startswith(b"Return-Path: <bob@example.org>\r\nFrom: ")
@@ -177,3 +178,15 @@ def test_a_message_without_anything():
     derived = precompute(b"", b"", 77)
     check(derived, b"")
     assert (derived.sent, derived.preview, derived.references, derived.fields) == (77, "", bytes(8), b"")
+
+
+def test_folding():
+    assert fold("Stra\u00dfe  \t CAF\u00c9") == fold("STRASSE cafe\u0301") == "strasse cafe\u0301"
+    assert fold("cafe") in fold("Caf\u00e9") and fold("\u210c\uff21") == "ha"
+    assert (fold_key(" a  B "), fold_key(" "), fold_key("")) == (" a b ", " ", "")
+    assert sorted(["saz", fold("s\u00e4"), "sb", "sa"]) == ["sa", "saz", fold("s\u00e4"), "sb"]
+
+
+def test_reports_can_be_searched():
+    report = (b"Content-Type: multipart/report; boundary=x\r\n\r\n--x\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n--x--\r\n")
+    assert "action: failed" in precompute(b"", report, 0).text
