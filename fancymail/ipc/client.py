@@ -47,10 +47,11 @@ class Client:
         socket = prepare(context.socket(zmq.DEALER))
         if server_key:
             keys.join(socket, role, server_key)
-        self.monitor = Wire(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), self._connected)
+        self.monitor = Wire(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED), self._connected)
         self.wire = Wire(socket, self._received, writable=self._flush)
         socket.connect(endpoint)
         self._timer = self.loop.call_later(0.5, self._tick)
+        self.up = False            # the connection stands
         self.closed = False
 
     # -- asking ------------------------------------------------------------------------------------------------------------
@@ -165,7 +166,8 @@ class Client:
 
     def _connected(self, frames: list[bytes]) -> None:
         """The connection stands (again): what was on its way when the last one broke is said again."""
-        if parse_monitor_message(frames)["event"] != zmq.EVENT_HANDSHAKE_SUCCEEDED:
+        self.up = parse_monitor_message(frames)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if not self.up:
             return
         waiting = {id(item) for item in self.unsent}
         for request in list(self.requests.values()):
@@ -194,14 +196,14 @@ class Client:
         self._put(request.frames)
 
     def close(self) -> None:
-        """End the connection; requests under way end with 4.4.1."""
+        """End the connection; requests under way end with 4.4.1, those that a peer can still read reach it."""
         if self.closed:
             return
         self.closed = True
         self._timer.cancel()
         self.wire.socket.disable_monitor()
         self.monitor.close(0)
-        self.wire.close()
+        self.wire.close(2000 if self.up else 0)         # a peer that is away takes nothing however long we linger
         for request in self.requests.values():
             if request.future is not None and not request.future.done():
                 request.future.set_exception(IpcError("4.4.1", f"the connection to {self.name} was closed"))

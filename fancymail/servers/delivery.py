@@ -42,6 +42,7 @@ AT_ONCE = 16                # messages of a batch, or recipients of a message, u
 TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
 PAUSE = 1.0                 # seconds after a failure of ours that nobody foresaw
 PATIENCE = 30.0             # seconds that the queue may take to answer
+STOP = 0.5                  # seconds for its answer when we are to stop
 SLICE = 256                 # deliveries of one commit, so that nobody else waits long for the loop
 
 
@@ -88,6 +89,7 @@ class Delivery:
         self.later = later          # called when something was left to be derived
         self.woken = asyncio.Event()
         self.stopped = False
+        self.asked: asyncio.Future | None = None        # what the queue is asked for: more to do
         self.begun = False
         self.size = 1           # of the next batch: should a message kill this process, it stands alone after a few restarts
 
@@ -123,6 +125,8 @@ class Delivery:
         """Take no more; `run` returns when what was taken is settled."""
         self.stopped = True
         self.woken.set()
+        if self.asked is not None:          # a queue that is away keeps nobody
+            asyncio.get_running_loop().call_later(STOP if self.begun else 0.0, self.asked.cancel)
 
     # -- taking ------------------------------------------------------------------------------------------------------------
 
@@ -131,9 +135,9 @@ class Delivery:
             return []
         try:
             if not self.begun:
-                await self.ask("queue", "resume", self.queue)
+                await self._ask("resume")
                 self.begun = True
-            words = await self.ask("queue", "take", self.queue, self.size)
+            words = await self._ask("take", self.size)
         except IpcError as error:       # the queue is away: its return wakes us, and so does the clock
             self.log.debug("cannot take", reason=error.text)
             return []
@@ -141,6 +145,18 @@ class Delivery:
         if tasks:
             await asyncio.get_running_loop().run_in_executor(self.thread, self._link, tasks)
         return tasks
+
+    async def _ask(self, verb: str, *words) -> list[bytes]:
+        """Ask the queue for more, until it answers or we stop: what it hands out meanwhile is ready again when we resume."""
+        self.asked = asyncio.ensure_future(self.ask("queue", verb, self.queue, *words))
+        try:
+            return await self.asked
+        except asyncio.CancelledError:
+            if not (self.stopped and self.asked.cancelled()):
+                raise
+            raise IpcError("4.3.2", "stopped while the queue was asked") from None
+        finally:
+            self.asked = None
 
     def _link(self, tasks: list[Task]) -> None:
         """In the thread: bring the contents in and make them durable, before any row names them."""
