@@ -164,9 +164,9 @@ def test_expunge_of_what_is_deleted(alice):
 
 
 def test_delivery_with_keywords(alice):
-    first = message("a", flags=SEEN)._replace(keywords=["$Junk", "todo"])
-    alice.deliver([first, message("b")._replace(keywords=["TODO"])], NOW)
-    assert alice.keywords("INBOX") == {"$Junk": 32, "todo": 64}
+    first = message("a", flags=SEEN)._replace(keywords=["$Junk", "later"])
+    alice.deliver([first, message("b")._replace(keywords=["LATER"])], NOW)
+    assert alice.keywords("INBOX") == {"$Junk": 32, "later": 64}
     assert [state.flags for state in alice.states("INBOX")] == [SEEN | 32 | 64, 64]
     counted(alice)
 
@@ -225,7 +225,7 @@ def test_access_lists(alice, store):
 
 def test_undelete_of_a_removed_mailbox(alice):
     alice.create("Work", NOW - 90, "\\Archive")
-    first = message("a", mailbox="Work", flags=SEEN)._replace(keywords=["todo"])
+    first = message("a", mailbox="Work", flags=SEEN)._replace(keywords=["later"])
     alice.deliver([first, message("b", mailbox="Work")], NOW - 80)
     alice.expunge("Work", [(2, 2)], NOW - 70)
     before = alice.mailbox("Work").uidvalidity
@@ -235,7 +235,7 @@ def test_undelete_of_a_removed_mailbox(alice):
     assert alice.undelete("Work", NOW - 60, NOW) == [(1, 1)]
     box = alice.mailbox("Work")
     assert box.uidvalidity > before and box.special_use == "\\Archive"
-    assert alice.keywords("Work") == {"todo": 32} and alice.states("Work")[0].flags == SEEN | 32
+    assert alice.keywords("Work") == {"later": 32} and alice.states("Work")[0].flags == SEEN | 32
     counted(alice, "Work")
     with pytest.raises(NoSuchMailbox):
         alice.remove("Work", NOW) or alice.undelete("Work", NOW + 1, NOW + 1)

@@ -73,21 +73,21 @@ def test_replace(filing):
 
 def test_flags(filing):
     put(filing, 3)
-    assert filing.flags(ALICE, "INBOX", [(1, 2)], "add", ["\\Flagged", "todo"]) == (3, [(1, 2)], [])
-    assert filing.flags(ALICE, "INBOX", [(1, 1)], "remove", ["TODO", "unknown"]) == (4, [(1, 1)], [])
+    assert filing.flags(ALICE, "INBOX", [(1, 2)], "add", ["\\Flagged", "later"]) == (3, [(1, 2)], [])
+    assert filing.flags(ALICE, "INBOX", [(1, 1)], "remove", ["LATER", "unknown"]) == (4, [(1, 1)], [])
     assert filing.flags(ALICE, "INBOX", [(2, 3)], "set", ["\\Seen"], 2) == (5, [(3, 3)], [(2, 2)])
     assert state(filing) == [(1, FLAGGED), (2, FLAGGED | 32), (3, SEEN)]
-    assert filing.store.account(ALICE).keywords("INBOX") == {"todo": 32}
+    assert filing.store.account(ALICE).keywords("INBOX") == {"later": 32}
     assert filing.flags(ALICE, "INBOX", ALL, "set", []) == (6, [(1, 3)], [])
     assert state(filing) == [(1, 0), (2, 0), (3, 0)]
     refused("5.5.3", filing.flags, ALICE, "INBOX", ALL, "add", [f"word{number}" for number in range(60)])
     refused("5.2.0", filing.flags, ALICE, 77, ALL, "add", [])
-    assert filing.store.account(ALICE).keywords("INBOX") == {"todo": 32}
+    assert filing.store.account(ALICE).keywords("INBOX") == {"later": 32}
 
 
 def test_copy_and_move(filing):
     put(filing, 4)
-    filing.flags(ALICE, "INBOX", [(2, 2)], "add", ["todo"])
+    filing.flags(ALICE, "INBOX", [(2, 2)], "add", ["later"])
     box = filing.store.account(ALICE).mailbox("Archive")
     assert filing.copy(ALICE, "INBOX", [(2, 3)], ALICE, "Archive") == (box.uidvalidity, [(2, 3)], 1, 3)
     assert filing.copy(ALICE, "INBOX", [(1, 2), (9, 9)], ALICE, "Archive", move=True) == (box.uidvalidity, [(1, 2)], 3, 4)
@@ -100,7 +100,7 @@ def test_copy_and_move(filing):
 
 
 def test_copy_to_another_account(filing):
-    put(filing, 2, ALICE, "INBOX", "\\Seen", "todo")
+    put(filing, 2, ALICE, "INBOX", "\\Seen", "later")
     filing.mailboxes.account(BOB)
     filing.store.account(BOB).keyword("Junk", "other")
     assert filing.copy(ALICE, "INBOX", [(1, 1)], BOB, "Junk")[1:3] == ([(1, 1)], 1)
@@ -148,7 +148,7 @@ def test_rename(filing):
 
 
 def test_rename_of_inbox(filing):
-    put(filing, 2, ALICE, "INBOX", "todo")
+    put(filing, 2, ALICE, "INBOX", "later")
     filing.create(ALICE, "INBOX/below")
     filing.rename(ALICE, "inbox", "old/mail")
     assert (state(filing), state(filing, "old/mail")) == ([], [(1, 32), (2, 32)])
