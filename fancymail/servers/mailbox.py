@@ -33,6 +33,7 @@ from fancymail.storage.sqlite.reader import SqliteReader
 
 from .delivery import Delivery
 from .derivation import Derivation
+from .indexing import Indexing
 from .mailverbs import ChangingVerbs, ReadingVerbs
 from .notices import Notices
 from .quotas import FULL, Quotas
@@ -77,7 +78,10 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.subscribe_to("queue", options.queue, self.delivery.woken.set)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")
+        self.indexing = Indexing(folder, options.shards, options.search_index, self.log)
+        self.metrics.gauges["indexed"] = lambda: self.indexing.count
         self.spawn(self.quotas.run(), "quotas")
+        self.spawn(self.indexing.run(), "indexing")
         self.spawn(self._purge(), "purge")
         self.spawn(self._sweep(), "sweep")
 
@@ -87,6 +91,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         await asyncio.wait([self.consumer], timeout=8.0)
         self.thread.shutdown()
         self.readers.shutdown()
+        self.indexing.close()
         self.reader.close()
         self.records.close()
         self.blobs.close()
@@ -255,6 +260,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         account = await self._change(user, lambda account: (self.records.account(account).rebuild(), account)[1])
         self.derivation.wanted.set()
         with refusals():
+            await self.indexing.forget(account)
             messages = self.mailboxes.usage(account).messages
         self.log.info("rebuilding", account=account, messages=messages)
         return messages

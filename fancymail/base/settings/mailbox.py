@@ -32,3 +32,5 @@ class Mailbox(Section):
     cache: Annotated[int, say("Octets of memory for pages of the databases.", ge=1 << 20)] = 32 << 20
     quota_warning: Annotated[float, say(
         "Share of the quota from which on an account is sent one letter of warning; 1: nobody is.", ge=0.1, le=1)] = 0.9
+    search_index: Annotated[int, say(
+        "Messages that an account must have for its texts to be indexed; less is searched fast enough without.", ge=0)] = 1000

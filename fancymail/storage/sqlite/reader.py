@@ -17,8 +17,9 @@ from fancymail.mail import uidset
 from fancymail.mail.derived import VERSION
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.contents import Contents
-from fancymail.storage.ports.mailboxes import Mailbox, State
+from fancymail.storage.ports.mailboxes import Mailbox, State, StoreFailed
 from fancymail.storage.ports.reader import STORED, Changes, Content, Loaded, MailboxGone, Shared
+from fancymail.storage.sqlite import fulltext
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE
 from fancymail.storage.sqlite.derived import FIELDS, TEXTS, unpack
 from fancymail.storage.sqlite.mailboxes import shared
@@ -33,6 +34,8 @@ SLICE = 500                     # texts looked through at a time
 MSG = " CROSS JOIN msg ON msg.mid = box.mid"
 DERIVED = f" LEFT JOIN derived ON derived.mid = box.mid AND derived.version = {VERSION}"
 TEXT = " LEFT JOIN text ON text.mid = box.mid"
+INDEXED = " LEFT JOIN fulltext.indexed AS indexed ON indexed.mid = box.mid AND indexed.emailid = msg.emailid"
+FOUND = "SELECT rowid FROM fulltext.words WHERE words MATCH ?"
 
 _SOURCES = {"savedate": "box.savedate", "size": SIZE, "length": "length", "prefix": "prefix", "blob": "blob", "internaldate": "internaldate",
             "emailid": "emailid", "threadid": "threadid", "header_text": "text.header", "text": "text.body",
@@ -58,7 +61,7 @@ class SqliteReader:
         self.contents = Contents(Path(directory) / "blobs")
         self.derive, self.run = derive, run
         self.shards = [ReadShard(Path(directory) / f"shard-{number}.db", mapped // shards) for number in range(shards)]
-        self.scanned = [ReadShard(shard.path, mapped // shards) for shard in self.shards]     # in another thread
+        self.scanned = [ReadShard(shard.path, mapped // shards, fulltext.path_of(shard.path)) for shard in self.shards]     # in another thread
         self.scanning = threading.Lock()
 
     def number(self, account: str) -> int:
@@ -166,16 +169,27 @@ class SqliteBox:
 
     async def matching(self, words: Sequence[str], place: str, uids: Ranges) -> list[int]:
         """UIDs of those with all the words."""
-        there = await self.columns(("version",), uids)          # derives what was not
+        there = [row[0] for row in await self.columns(("version",), uids)]          # derives what was not
+        if asked := fulltext.query(words):
+            there = await self.reader.run(lambda: self._candidates(asked, uids, there))
         found: list[int] = []
         for start in range(0, len(there), SLICE):
-            part = there[start:start + SLICE]
-            found += await self.reader.run(lambda: self._scan(words, place, part[0][0], part[-1][0], uids))
+            part = uidset.ranges(there[start:start + SLICE])
+            found += await self.reader.run(lambda: self._scan(words, place, part))
         return found
 
-    def _scan(self, words: Sequence[str], place: str, first: int, last: int, uids: Ranges) -> list[int]:
+    def _candidates(self, asked: str, uids: Ranges, there: list[int]) -> list[int]:
+        """The messages that may hold what is asked: the index says so, or does not know them."""
+        sql, bindings = _within(uids, self.mailbox)
+        sql = f"SELECT box.uid FROM {sql.format(table='state', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
+        try:
+            with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
+                return [uid for (uid,) in shard.execute(sql, (*bindings, asked))] if shard.indexed() else there
+        except StoreFailed:                 # the index is broken; what is wrong with the shard itself will show
+            return there
+
+    def _scan(self, words: Sequence[str], place: str, wanted: Ranges) -> list[int]:
         """Look through the texts of some messages; in whichever thread."""
-        wanted = uidset.intersect(uids, [(first, last)])
         texts = {"header": "text.header", "body": "text.body", "text": "text.header, text.body"}[place]
         sql, bindings = _within(wanted, self.mailbox)
         with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:

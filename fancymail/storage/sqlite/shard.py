@@ -84,9 +84,14 @@ class Shard:
 class ReadShard:
     """A shard for reading beside its writer. `with shard:` is one moment of it; the file is opened at the first."""
 
-    def __init__(self, path: Path, mapped: int) -> None:
-        self.path, self.mapped = path, mapped
+    def __init__(self, path: Path, mapped: int, index: Path | None = None) -> None:
+        self.path, self.mapped, self.index = path, mapped, index
         self.connection: apsw.Connection | None = None
+        self._attached = False
+
+    def indexed(self) -> bool:
+        """Whether the full-text index is at hand, as `fulltext`."""
+        return self._attached
 
     def one(self, sql: str, bindings: Sequence = ()) -> tuple | None:
         """The first row, or None."""
@@ -96,6 +101,8 @@ class ReadShard:
         try:
             if self.connection is None:
                 self._open()
+            if not self._attached and self.index is not None and self.index.exists():
+                self._attach()
             self.execute("BEGIN")
         except apsw.Error as error:
             raise StoreFailed(f"{self.path}: {_reason(error)}") from error
@@ -110,10 +117,17 @@ class ReadShard:
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
-            self.connection = None
+            self.connection, self._attached = None, False
+
+    def _attach(self) -> None:
+        try:
+            self.execute("ATTACH ? AS fulltext", (f"{self.index.absolute().as_uri()}?mode=ro",))
+            self._attached = True
+        except apsw.Error:
+            self.index = None           # broken: all is found without it
 
     def _open(self) -> None:
-        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         connection.set_busy_timeout(BUSY)
         connection.pragma("mmap_size", self.mapped)         # pages of all processes are the same memory
         connection.pragma("cache_size", -1024)

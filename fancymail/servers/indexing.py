@@ -1,0 +1,74 @@
+"""Filling the full-text index behind fm-mailbox, in a thread of its own, a few messages at a time.
+
+A part of fm-mailbox; storage/sqlite/fulltext.py knows how. Mail that comes in goes first: between two steps it rests. Whatever happens to the
+index, searches stay right; when it cannot be written, it is tried again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fancymail.base.log import Log
+from fancymail.storage.ports.mailboxes import StoreFailed
+from fancymail.storage.sqlite.database import DatabaseError
+from fancymail.storage.sqlite.fulltext import TextIndex
+
+REST = 0.2                      # seconds between two steps
+IDLE = 5.0                      # seconds until the next look when there was nothing
+TROUBLE = 60.0                  # seconds until it is tried again when it could not be written
+AGAIN = 600.0                   # seconds after which all messages are looked at, not only new ones
+
+
+class Indexing:
+    """Over the shards in a folder; `least`: messages that an account must have."""
+
+    def __init__(self, directory: Path, shards: int, least: int, log: Log) -> None:
+        self.directory, self.shards, self.least, self.log = directory, shards, least, log
+        self.thread = ThreadPoolExecutor(1, "index")
+        self.index: TextIndex | None = None
+        self.count = 0                          # messages taken in since the start
+
+    async def run(self) -> None:
+        """Take in what comes."""
+        loop, looked = asyncio.get_running_loop(), 0.0
+        while True:
+            try:
+                if self.index is None or loop.time() > looked + AGAIN:
+                    looked = loop.time()
+                    await loop.run_in_executor(self.thread, self._begin)
+                count = await loop.run_in_executor(self.thread, self.index.step)
+            except (StoreFailed, DatabaseError, OSError) as error:
+                self.log.error("not indexed", reason=str(error))
+                await loop.run_in_executor(self.thread, self._end)
+                await asyncio.sleep(TROUBLE)
+                continue
+            self.count += count
+            await asyncio.sleep(REST if count else IDLE)
+
+    async def forget(self, account: str) -> None:
+        """Take an account's messages in again."""
+        if self.index is not None:
+            await asyncio.get_running_loop().run_in_executor(self.thread, self.index.forget, account)
+
+    def close(self) -> None:
+        """Let go of the files, after the step that runs."""
+        self.thread.shutdown()
+        self._end()
+
+    def _begin(self) -> None:
+        if self.index is None:
+            try:
+                self.index = TextIndex(self.directory, self.shards, self.least)
+            except DatabaseError as error:      # all of it can be made again
+                self.log.warning("index given up", reason=str(error))
+                for path in self.directory.glob("text-*.db*"):
+                    path.unlink()
+                self.index = TextIndex(self.directory, self.shards, self.least)
+        self.index.restart()
+
+    def _end(self) -> None:
+        if self.index is not None:
+            self.index.close()
+            self.index = None
