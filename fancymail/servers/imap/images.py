@@ -42,6 +42,14 @@ class Box:
             except BaseException:
                 self.stale = True
                 raise
+            finally:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Whoever had the image renewed, all whose clients wait have news: the alert may have found it being renewed already."""
+        for session in self.sessions:
+            if session.waiting:
+                session.news()
 
     async def _renew(self) -> None:
         image = self.image
@@ -99,7 +107,4 @@ class Images:
         try:
             await box.current()
         except (MailboxGone, StoreFailed, IpcError):
-            pass                        # what is gone is told below, what cannot be read is asked for again at the next alert
-        for session in list(box.sessions):
-            if session.waiting:
-                session.news()
+            pass                        # what is gone was told, what cannot be read is asked for again at the next alert

@@ -25,6 +25,7 @@ from fancymail.servers.imap.refusals import Refusal
 if TYPE_CHECKING:
     from fancymail.servers.imap.session import ImapSession
 
+FLUSH = 32 * 1024               # octets of answers that are worth a packet of their own
 TURN = 0.005                    # seconds of one client's FETCH after which others get their turn
 
 
@@ -84,9 +85,13 @@ async def fetch_(session: ImapSession, event: c.Fetch) -> None:
     if sets_seen(event.items):
         await _mark_seen(session, view, spans)
     outcome, loop, connection = Outcome(), session.daemon.loop, session.connection
-    turn = loop.time() + TURN
+    turn, size = loop.time() + TURN, 0
     async for piece in fetch(view, box.reader, event.items, spans, outcome):
         session.engine.untagged(piece)
+        size += len(piece)
+        if size < FLUSH:
+            continue                            # what is short goes out together with its OK
+        size = 0
         connection.flush()
         await connection.drained()
         if loop.time() > turn:
