@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap.listing import listing, lsub
-from fancymail.mail.mailbox import DELIMITER, INBOX, parent
+from fancymail.mail import uidset
+from fancymail.mail.mailbox import DELETED, DELIMITER, INBOX, parent
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
 from fancymail.servers.imap.places import ALL, OTHERS, Place, find, look, shown, split
@@ -84,15 +85,27 @@ async def status_(session: ImapSession, event: c.Status) -> None:
     """STATUS."""
     place = await find(session, event.mailbox)
     place.need("r")
-    session.engine.untagged(r.status(event.mailbox, counters(session, place.mailbox, event.items), session.engine.utf8))
+    session.engine.untagged(r.status(event.mailbox, await _counted(session, place, event.items), session.engine.utf8))
     session.finish()
+
+
+async def _counted(session: ImapSession, place: Place, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
+    """The items of STATUS, with the one that no counter knows: what EXPUNGE would free (RFC 9208 4.1.4)."""
+    told = counters(session, place.mailbox, items)
+    if "DELETED-STORAGE" not in items or not place.mailbox.deleted:
+        return told
+    reader = session.reader.open(place.owner, place.mailbox.id)
+    loaded = await reader.load()
+    marked = uidset.ranges(uid for uid, flags in zip(loaded.uids, loaded.flags) if flags & DELETED)
+    octets = sum(size for _, size in await reader.columns(("size",), marked))
+    return [(item, octets if item == "DELETED-STORAGE" else value) for item, value in told]
 
 
 def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
     """The items of STATUS."""
     known = {"MESSAGES": box.messages, "UIDNEXT": box.uidnext, "UIDVALIDITY": box.uidvalidity, "UNSEEN": box.unseen, "DELETED": box.deleted,
              "SIZE": box.octets, "RECENT": max(0, box.uidnext - box.recent_floor) if box.messages else 0, "HIGHESTMODSEQ": max(1, box.highestmodseq),
-             "APPENDLIMIT": session.daemon.settings.imap.append_limit, "MAILBOXID": box.objectid, "DELETED-STORAGE": None}
+             "APPENDLIMIT": session.daemon.settings.imap.append_limit, "MAILBOXID": box.objectid, "DELETED-STORAGE": 0}
     return [(item, known[item]) for item in items]
 
 
@@ -124,7 +137,7 @@ async def _beside(session: ImapSession, event: c.List, name: str, place: Place) 
     """STATUS, MYRIGHTS and METADATA of one line."""
     engine = session.engine
     if event.status and place.allows("r"):
-        engine.untagged(r.status(name, counters(session, place.mailbox, event.status), engine.utf8))
+        engine.untagged(r.status(name, await _counted(session, place, event.status), engine.utf8))
     if "MYRIGHTS" in event.returns:
         engine.untagged(r.myrights(name, place.rights, engine.utf8))
     if event.metadata and place.allows("r"):
