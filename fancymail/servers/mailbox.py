@@ -39,6 +39,7 @@ from .notices import Notices
 from .quotas import FULL, Quotas
 from .recipients import Recipients
 from .refusals import refusals
+from .uploads import Uploads
 
 READERS = "pop3 imap webmaild"
 OWNERS = "imap webmaild"                # POP3 knows an INBOX from which one reads and deletes, and nothing else
@@ -65,6 +66,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.turn = Turn(self.records.transaction)
         self.derivation = Derivation(self.records, self.blobs, self.turn, self.readers, self.log)
         self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
+        self.uploads = Uploads(self.thread, self.blobs.sync)
         self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)

@@ -103,7 +103,7 @@ class ChangingVerbs:
             raise IpcError("5.5.4", "replacing is null or [mailbox, uid]")
         try:
             with refusals():
-                kept = await self.loop.run_in_executor(self.thread, self._keep_letters, pieces, blobs)
+                kept = await self.uploads.keep(lambda: self._keep_letters(pieces, blobs))
             added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota,
                                                                                  tuple(replacing) if replacing else None))
         finally:
@@ -113,7 +113,7 @@ class ChangingVerbs:
         return list(added)
 
     def _keep_letters(self, pieces: list[tuple[dict, bytes]], pinned: list[bytes]) -> list[Letter]:
-        """In the thread: contents into the blob store, durable; what is derived of them."""
+        """In the thread: contents into the blob store; what is derived of them."""
         letters = []
         for facts, content in pieces:
             if "file" in facts:
@@ -124,7 +124,6 @@ class ChangingVerbs:
                 blob = self._write(content)
             pinned.append(blob.hash)
             letters.append(Letter(blob, content[:HEAD], facts["date"], facts["flags"], precompute(b"", content, facts["date"])))
-        self.blobs.sync()
         return letters
 
     def _write(self, content: bytes):

@@ -14,6 +14,7 @@ import secrets
 import stat
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class FileBlobs:
         self._lock = threading.Lock()
         self._pins: dict[bytes, int] = {}
         self._dirty: set[str] = set()           # directories with names that are not durable yet
+        self._written: dict[str, bool] = {}     # files that are not durable yet; False: it had its name before, somebody may rely on it
         self._prepare()
         self._descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
@@ -67,16 +69,24 @@ class FileBlobs:
         return IncomingBlob(self)
 
     def sync(self) -> None:
-        """Make the names of all that came in durable: one syncfs for a batch, whatever number of directories it fell into."""
+        """Make all that came in durable: one syncfs for a batch, whatever number of directories it fell into.
+
+        The files have their names already, so on a journalling filesystem the first fsync settles most of the others. A file that cannot
+        be synced loses its name: nobody knows what is in it.
+        """
         with self._lock:
             dirty, self._dirty = self._dirty, set()
+            written, self._written = self._written, {}
         try:
             if len(dirty) > FEW and _SYNCFS:
                 _sync_filesystem(self._descriptor)
             else:
-                for directory in dirty:
-                    _sync(directory)
+                for path in (*written, *dirty):
+                    _sync(path)
         except OSError:
+            for path in (path for path, fresh in written.items() if fresh):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             with self._lock:
                 self._dirty |= dirty
             raise
@@ -157,10 +167,13 @@ class FileBlobs:
         with self._lock:
             self._pins[blob] = self._pins.get(blob, 0) + 1
 
-    def _mark(self, blob: bytes) -> None:
-        """After naming, never before: a sync in between would take the mark away."""
+    def _mark(self, blob: bytes, written: bool | None = None) -> None:
+        """After naming, never before: a sync in between would take the mark away. written: whether the octets are new, too."""
         with self._lock:
             self._dirty.add(f"{self.root}/{blob[0]:02x}")
+            if written is not None:
+                path = self._path(blob)
+                self._written[path] = written or self._written.get(path, False)
 
     def _name(self, descriptor: int, blob: Blob) -> bool:
         """Give an open file its name here, unless a whole blob has it already. False: it must be copied."""
@@ -211,7 +224,7 @@ class IncomingBlob:
         self._writer.write(data)
 
     def finish(self) -> Blob:
-        """All is there: sync the file, name it and pin it."""
+        """All is there: name it and pin it; it is durable after the next sync."""
         blob = self._kept_as()
         self._store._pin(blob.hash)
         try:
@@ -244,12 +257,12 @@ class IncomingBlob:
 
     def _settle(self, blob: Blob) -> None:
         path = self._store._path(blob.hash)
-        if _whole(path, blob):
+        there = _whole(path, blob)
+        if there:
             os.unlink(self._path)
         else:
-            _sync(self._path)
             os.rename(self._path, path)
-        self._store._mark(blob.hash)
+        self._store._mark(blob.hash, written=not there)
 
 
 def _digest(content: Content) -> tuple[bytes, bytes]:
