@@ -33,6 +33,7 @@ class Box:
     async def renew(self) -> None:
         """Bring the image up to date with the store. Raises MailboxGone, StoreFailed, IpcError."""
         async with self._lock:
+            known = self.image.modseq if self.image is not None else -1
             self.stale = False                      # an alert that comes while we ask makes it stale again
             try:
                 await self._renew()
@@ -43,7 +44,8 @@ class Box:
                 self.stale = True
                 raise
             finally:
-                self._tell()
+                if self.gone or self.image is not None and self.image.modseq != known:
+                    self._tell()
 
     def _tell(self) -> None:
         """Whoever had the image renewed, all whose clients wait have news: the alert may have found it being renewed already."""
