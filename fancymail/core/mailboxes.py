@@ -198,8 +198,9 @@ class Mailboxes:
         return self.account(name).usage()
 
     def forget(self, name: str) -> None:
-        """Remove all mail of an account that is no more."""
+        """Remove all mail of an account that is no more, and what others allowed it: whoever gets the address next starts with nothing."""
         self.store.account(name).forget(int(self.wall()))
+        self.store.ungrant(name)
 
     # Garbage
 

@@ -212,6 +212,13 @@ def test_usage(mailboxes):
     assert mailboxes.usage(ALICE) == Usage(6, 1, len("hello") + len(trace("bob@example.test", ALICE)))
 
 
+def test_a_forgotten_account_has_no_rights_left(mailboxes):
+    mailboxes.account("bob@example.test").grant("INBOX", ALICE, "lr")
+    assert mailboxes.store.shared(ALICE)
+    mailboxes.forget(ALICE)
+    assert mailboxes.store.shared(ALICE) == []
+
+
 # Relatives
 
 def test_relatives_are_its_own_id_then_near_before_far():

@@ -1,0 +1,69 @@
+"""The blob store on a disk that fails: what could not be synced has no name afterwards, unless somebody relies on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fancymail.storage import blobs as engine
+from fancymail.storage.blobs import FileBlobs
+from fancymail.storage.ports.blobs import Blob
+
+
+@pytest.fixture
+def blobs(tmp_path):
+    blobs = FileBlobs(tmp_path)
+    yield blobs
+    blobs.close()
+
+
+def put(blobs: FileBlobs, content: bytes) -> Blob:
+    incoming = blobs.incoming()
+    incoming.write(content)
+    return incoming.finish()
+
+
+def there(blobs: FileBlobs, blob: Blob) -> bool:
+    try:
+        return blobs.verify(blob.hash)
+    except KeyError:
+        return False
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    def fail(*arguments):
+        raise OSError("broken disk")
+    monkeypatch.setattr(engine, "_sync", fail)
+    monkeypatch.setattr(engine, "_sync_filesystem", fail)
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_what_cannot_be_synced_loses_its_name(blobs, broken, count):
+    some = [put(blobs, b"content %d" % number) for number in range(count)]
+    assert all(there(blobs, blob) for blob in some)
+    with pytest.raises(OSError, match="broken disk"):
+        blobs.sync()
+    assert not any(there(blobs, blob) for blob in some)
+
+
+def test_what_was_durable_before_keeps_its_name(blobs, monkeypatch):
+    before = put(blobs, b"content")
+    blobs.sync()
+    again, new = put(blobs, b"content"), put(blobs, b"other")
+    assert again == before
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_sync", lambda path: (_ for _ in ()).throw(OSError("broken disk")))
+        with pytest.raises(OSError):
+            blobs.sync()
+    assert there(blobs, before) and not there(blobs, new)
+    assert put(blobs, b"other") == new and blobs.sync() is None and there(blobs, new)
+
+
+def test_octets_are_synced_before_the_folder(blobs, monkeypatch):
+    synced = []
+    monkeypatch.setattr(engine, "_sync", synced.append)
+    blob = put(blobs, b"content")
+    blobs.sync()
+    assert [str(path).endswith(blob.hash.hex()) for path in synced] == [True, False]
+    blobs.sync()
+    assert len(synced) == 2
