@@ -10,11 +10,12 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def node_with_zeromq(pytestconfig):
+def node_with_zeromq(pytestconfig, tmp_path_factory):
     """Return an environment in which node finds `zeromq`; skips where node or npm's registry is missing."""
     if not shutil.which("node") or not shutil.which("npm"):
         pytest.skip("node and npm are not installed")
-    folder = pytestconfig.cache.mkdir("node-zeromq")
+    cache = getattr(pytestconfig, "cache", None)            # none with -p no:cacheprovider
+    folder = cache.mkdir("node-zeromq") if cache else tmp_path_factory.mktemp("node-zeromq")
     if not (folder / "node_modules/zeromq").is_dir():
         command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), "zeromq@6"]
         try:

@@ -12,11 +12,14 @@ import pytest
 from fancymail.base.log import Log
 from fancymail.base.settings.log import Log as LogSettings
 from fancymail.base.settings.smtpout import SmtpOut
+from fancymail.core.imap.precompute import precompute
 from fancymail.core.mailboxes import Mailboxes, StoreFailed
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import IpcError
+from fancymail.mail.derived import VERSION
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers import delivery
 from fancymail.servers.delivery import Delivery
 from fancymail.servers.recipients import Recipients
 from fancymail.storage.blobs import FileBlobs
@@ -399,3 +402,39 @@ async def test_many_recipients_share_one_content(world):
     await world.run()
     assert world.verbs == ["done"]
     assert len({world.inbox(f"user{number}@example.test")[0].blob for number in range(600)}) == 1
+
+
+# What readers will ask for
+
+def lacking(world, account: str = "alice@example.test") -> int:
+    return len(world.mailboxes.account(account).underived("INBOX", [(1, 2**32 - 1)], VERSION))
+
+
+async def test_what_is_derived_is_derived_at_delivery(world):
+    later = []
+    world.delivery.later = lambda: later.append(1)
+    world.push("alice@example.test", "bob@example.test")
+    await world.run()
+    assert (lacking(world), lacking(world, "bob@example.test"), later) == (0, 0, [])
+    alice, = world.inbox()
+    derived, = [value for mid, value in world.mailboxes.store.derivations.items() if world.mailboxes.store.msgs[mid].account == "alice@example.test"]
+    assert derived == precompute(alice.prefix, CONTENT, alice.internaldate)
+
+
+async def test_behind_a_backlog_it_is_derived_later(world, monkeypatch):
+    monkeypatch.setattr(delivery, "AT_ONCE", 1)
+    later = []
+    world.delivery.later, world.delivery.size = lambda: later.append(1), 8
+    for _ in range(3):
+        world.push("alice@example.test")
+    await world.run()
+    assert (lacking(world), len(world.inbox()), len(later)) == (3, 3, 1)
+
+
+async def test_what_cannot_be_derived_is_delivered(world, monkeypatch):
+    def fail(*arguments):
+        raise ZeroDivisionError
+    monkeypatch.setattr(delivery, "precompute", fail)
+    world.push("alice@example.test")
+    await world.run()
+    assert (lacking(world), len(world.inbox()), world.verbs) == (1, 1, ["done"])

@@ -32,7 +32,6 @@ class Imap(Section):
     compress: Annotated[bool, say("Offer COMPRESS=DEFLATE; each session that uses it costs some 60 KiB.")] = True
 
     append_limit: Annotated[int, say("Octets of a message that clients may store.", ge=1 << 16)] = 64 << 20
-    message_limit: Annotated[int, say("Messages that one command may name (RFC 9738); 0: any number, and then nothing is announced.", ge=0)] = 0
     push: Annotated[float, say("Seconds by which news are gathered before a waiting client is told.", ge=0, le=5)] = 0.01
     images: Annotated[float, say("Seconds for which a mailbox stays in memory after the last session left it.", ge=0)] = 60.0
 
