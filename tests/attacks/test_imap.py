@@ -1,4 +1,4 @@
-"""Attacks on fm-imap (reliability.md B, G, H, I): against the live daemons, with a canary after every case."""
+"""Attacks on fm-imap: against the live daemons, with a canary after every case."""
 
 from __future__ import annotations
 

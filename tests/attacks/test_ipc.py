@@ -1,4 +1,4 @@
-"""Attacks on the conversation itself: other uids, other keys, garbage on the socket, floods (reliability.md's list for IPC and local attacks).
+"""Attacks on the conversation itself: other uids, other keys, garbage on the socket, floods.
 
 After every case the canary asks `ping` and the daemon must not have failed a verb.
 """

@@ -1,4 +1,4 @@
-"""Loops, bounces and notifications (reliability.md K), through whole servers: what goes round stops, and nobody hears of it twice.
+"""Loops, bounces and notifications, through whole servers: what goes round stops, and nobody hears of it twice.
 
 Two servers of ours, or one of ours and a host that takes mail and gives it back. Every case ends with empty queues.
 """

@@ -1,4 +1,4 @@
-"""Attacks on fm-pop3 (reliability.md B, F, G, J): against the live daemons, with a canary after every case."""
+"""Attacks on fm-pop3: against the live daemons, with a canary after every case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form of an open relay that is known (reliability.md E): refused at RCPT, nothing goes out, honest mail still comes in.
+"""Every form of an open relay that is known: refused at RCPT, nothing goes out, honest mail still comes in.
 
 us.test is ours, x.test is not; the server's own address is 127.0.0.1. Nobody here is logged in.
 """

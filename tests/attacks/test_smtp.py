@@ -1,4 +1,4 @@
-"""Attacks on mail that comes in (reliability.md A, B, C, D, F, G): against the live daemon, with a canary after every case."""
+"""Attacks on mail that comes in: against the live daemon, with a canary after every case."""
 
 from __future__ import annotations
 
