@@ -154,12 +154,13 @@ class Believer:
         self.wire = wire
         self.uids: list[int | None] = []
         self.flags: list[frozenset[bytes] | None] = []
+        self.recent: set[int] = set()           # UIDs that were shown as \Recent since the mailbox was selected
 
     def select(self, mailbox: str, more: str = "") -> None:
         """Select a mailbox and learn all of it."""
         answer = self.wire.select(mailbox, more=more)
         count = answer.numbers("EXISTS")[-1]
-        self.uids, self.flags = [None] * count, [None] * count
+        self.uids, self.flags, self.recent = [None] * count, [None] * count, set()
         self.learn()
 
     def ask(self, command: str, expunges: bool = True) -> Answer:
@@ -203,6 +204,8 @@ class Believer:
             self.uids[number - 1] = uid
         if found := _FLAGS.search(head):
             self.flags[number - 1] = frozenset(found[1].split()) - {b"\\Recent"}
+            if b"\\Recent" in found[1] and self.uids[number - 1]:
+                self.recent.add(self.uids[number - 1])
 
     def _vanished(self, response: bytes) -> None:
         for part in response.split()[-1].split(b","):

@@ -17,6 +17,7 @@ from fancymail.storage.ports.mailboxes import Stored, Usage
 
 FRAME = 60_000                      # octets of a parameter
 PATIENCE = 120.0                    # seconds that a change may take
+QUICK = 5.0                         # seconds for what reading does not depend on
 
 
 class Letter(NamedTuple):
@@ -88,7 +89,7 @@ class MailStore:
 
     async def claim(self, owner: str, mailbox: int) -> tuple[int, int]:
         """The UIDs (first, before) that are recent for whoever asks."""
-        first, before = await self._say("claim", owner, mailbox)
+        first, before = await self.ask("mailbox", "claim", owner, mailbox, timeout=QUICK)
         return int(first), int(before)
 
     async def set_metadata(self, owner: str, mailbox: int, entries: Mapping[str, bytes | None]) -> None:

@@ -342,15 +342,16 @@ FLAGS = [rb"\Seen", rb"\Answered", rb"\Flagged", rb"\Deleted", rb"\Draft", b"$Ju
 class Walker:
     """One session that does random things, believing what it is told."""
 
-    def __init__(self, wire: Wire, boxes: list[str], seed: int) -> None:
+    def __init__(self, wire: Wire, boxes: list[str], seed: int, told: dict[tuple[str, int], object]) -> None:
         self.believer, self.boxes, self.random = Believer(wire), boxes, random.Random(seed)
+        self.told = told                    # who was told first of a message, of all walkers: it is \Recent there and nowhere else
         if self.random.random() < 0.3:
             wire.ok("ENABLE QRESYNC")
         self.enter()
 
     def enter(self) -> None:
         """Select one of the mailboxes."""
-        self.box = self.random.choice(self.boxes)
+        self.box, self.selection = self.random.choice(self.boxes), object()
         self.believer.select(self.box, self.random.choice(["", " (CONDSTORE)"]))
 
     def step(self) -> None:
@@ -358,6 +359,8 @@ class Walker:
         self.random.choice([self.append, self.store, self.store, self.store, self.expunge, self.fetch, self.search, self.copy, self.move,
                             self.noop, self.noop, self.idle, self.again])()
         self.believer.learn()
+        for uid in self.believer.recent:
+            assert self.told.setdefault((self.box, uid), self.selection) is self.selection, f"UID {uid} of {self.box} is recent in two sessions"
 
     def some(self) -> list[int]:
         """Return some places of messages."""
@@ -446,19 +449,22 @@ def agree(walker: Walker, wire: Wire) -> None:
 def test_one_after_the_other_sessions_agree_with_a_fresh_select(sessions, seed):
     first, = sessions()
     boxes = [make_box(first, 5), make_box(first, 2)]
-    walkers = [Walker(wire, boxes, seed * 100 + number) for number, wire in enumerate(sessions(6))]
+    told: dict[tuple[str, int], object] = {}
+    walkers = [Walker(wire, boxes, seed * 100 + number, told) for number, wire in enumerate(sessions(6))]
     chooser = random.Random(seed)
     for _ in range(150):
         chooser.choice(walkers).step()
+    assert told, "nobody was told of a recent message"
     for walker in walkers:
         agree(walker, first)
 
 
-@pytest.mark.parametrize("how_many, steps", [(8, 25), pytest.param(50, 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("how_many, steps", [(8, 25), (50, 10), pytest.param(50, 60, marks=pytest.mark.slow)])
 def test_at_the_same_time_sessions_agree_with_a_fresh_select(sessions, how_many, steps):
     first, = sessions()
     boxes = [make_box(first, 8), make_box(first, 3)]
-    walkers = [Walker(wire, boxes, 1000 + number) for number, wire in enumerate(sessions(how_many))]
+    told: dict[tuple[str, int], object] = {}
+    walkers = [Walker(wire, boxes, 1000 + number, told) for number, wire in enumerate(sessions(how_many))]
     failures: list[BaseException] = []
 
     def walk(walker: Walker) -> None:
@@ -474,5 +480,6 @@ def test_at_the_same_time_sessions_agree_with_a_fresh_select(sessions, how_many,
         thread.join()
     if failures:
         raise failures[0]
+    assert told, "nobody was told of a recent message"
     for walker in walkers:
         agree(walker, first)

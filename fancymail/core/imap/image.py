@@ -14,8 +14,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
+from fancymail.core.imap.ranges import common, without
 from fancymail.mail.mailbox import SYSTEM_FLAGS
-from fancymail.mail.uidset import Ranges
+from fancymail.mail.uidset import LARGEST, Ranges, merge
 from fancymail.storage.ports.reader import Changes, Loaded
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class BoxImage:
         self.uids, self.flags, self.modseqs = loaded.uids, loaded.flags, loaded.modseqs
         self.gone: dict[int, tuple[int, int]] = {}      # UID -> (flags, modseq) of removed ones that a view may show
         self.views: WeakSet[View] = WeakSet()
+        self.fresh: Ranges = []                         # UIDs that this process claimed as \Recent and no client was told of
         self.step = 0                                   # steps so far
         self._log: deque[Step] = deque()
         self._logged, self._limit = 0, log
@@ -78,6 +80,22 @@ class BoxImage:
         """The index of a UID, -1 if it is not there (any more)."""
         place = bisect_left(self.uids, uid)
         return place if place < len(self.uids) and self.uids[place] == uid else -1
+
+    def claimed(self, first: int, before: int) -> None:
+        """The store gave these UIDs to this process: the view that tells of them first has them as \\Recent."""
+        self.mailbox = self.mailbox._replace(recent_floor=before)
+        if first < before:
+            self.fresh = merge([*self.fresh, (first, before - 1)])
+
+    def take_recent(self, first: int, last: int, keep: bool) -> Ranges:
+        """Which of these a client is the first to be told of (RFC 3501 2.3.2); `keep`: it only reads, and takes them from nobody."""
+        asked = [(first, last)]
+        if keep:
+            return common(asked, merge([*self.fresh, (self.mailbox.recent_floor, LARGEST)]))
+        taken = common(asked, self.fresh) if self.fresh else []
+        if taken:
+            self.fresh = without(self.fresh, taken)
+        return taken
 
     def steps(self, since: int) -> list[Step] | None:
         """What happened after `since` steps; None when that is forgotten."""

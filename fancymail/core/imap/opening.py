@@ -21,6 +21,7 @@ def opening(view: View) -> list[bytes]:
     if view.rev2:
         lines.append(b"* LIST () \"%b\" %b\r\n" % (DELIMITER.encode(), mailbox_name(box.name, True)))
     else:
+        view.meet(1, view.last)
         lines += view.count_recent() or [b"* 0 RECENT\r\n"]
         unseen = next((place for place, flags in enumerate(view.state(0, view.count)[1], 1) if not flags & SEEN), 0)
         if unseen:

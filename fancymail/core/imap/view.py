@@ -135,10 +135,15 @@ class View:
 
     # What this session did
 
-    def claim(self, first: int, before: int) -> None:
-        """These UIDs are \\Recent in this session and in no other."""
-        if first < before:
-            self._recent = merge([*self._recent, (first, before - 1)])
+    def meet(self, first: int, last: int) -> None:
+        """The client is told of these now: those that nobody was told of before are \\Recent here."""
+        if not self.rev2 and (taken := self.image.take_recent(first, last, self.read_only)):
+            self._recent = merge([*self._recent, *taken])
+
+    @property
+    def claims(self) -> bool:
+        """Are new messages \\Recent here and nowhere else, once their EXISTS is told?"""
+        return not self.read_only and not self.rev2
 
     @property
     def recent(self) -> Ranges:
@@ -237,6 +242,7 @@ class View:
             self.uids = self.uids[:self.count] + new            # a copy: the shared one is the image's, or other views' too
             self.count = len(self.uids)
         if new:
+            self.meet(new[0], new[-1])
             self.last = new[-1]
         return new
 

@@ -40,7 +40,7 @@ class ImapDaemon(Front):
         self.listening: dict[str, set[ImapSession]] = {}        # account -> who wants news of its mailboxes
         self.store, self.reader = MailStore(self.ask), open_reader(self)
         self.threads = ThreadPoolExecutor(2, "scan")
-        self.images = Images(self.reader, self.spawn, settings.images)
+        self.images = Images(self.reader, self.store, self.spawn, settings.images)
         self.metrics.gauges["mailboxes"] = lambda: len(self.images)
         self.prepare_doors(settings.connections, settings.connections_per_address)
         self._options = options_of(self.settings, self.certificates is not None)

@@ -1,7 +1,8 @@
 """The mailboxes that sessions of this process look at: one image of each, however many sessions look, renewed when fm-mailbox says so.
 
 `Images` belongs to servers/imap/daemon.py. A `Box` is the image, its reader and its sessions. An alert of fm-mailbox is a hint: it makes
-boxes stale and wakes those whose clients wait for news; the truth is asked of the reader by modseq. Sessions never write to an image.
+boxes stale and wakes those whose clients wait for news; the truth is asked of the reader by modseq. Sessions never write to an image. What is new
+is claimed as \\Recent before any session can tell of it (RFC 3501 2.3.2).
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ import asyncio
 from collections.abc import Callable, Coroutine
 
 from fancymail.core.imap.image import BoxImage
+from fancymail.core.imap.view import View
 from fancymail.ipc.message import IpcError
-from fancymail.storage.ports.mailboxes import StoreFailed
-from fancymail.storage.ports.reader import BoxReader, MailboxGone, Reader
+from fancymail.servers.mailstore import MailStore
+from fancymail.storage.ports.mailboxes import Mailbox, StoreFailed
+from fancymail.storage.ports.reader import BoxReader, Changes, Loaded, MailboxGone, Reader
 
 
 class Box:
     """One mailbox in memory. `stale`: an alert came since it was renewed; `gone`: it was removed."""
 
-    def __init__(self, account: str, mailbox: int, reader: BoxReader) -> None:
-        self.account, self.mailbox, self.reader = account, mailbox, reader
+    def __init__(self, account: str, mailbox: int, reader: BoxReader, store: MailStore) -> None:
+        self.account, self.mailbox, self.reader, self._store = account, mailbox, reader, store
         self.image: BoxImage | None = None
         self.sessions: set = set()
         self.stale, self.gone = True, False
@@ -57,15 +60,36 @@ class Box:
         image = self.image
         if image is None:
             self.image = BoxImage(await self.reader.load())
-        elif not image.apply(await self.reader.changes(image.modseq, image.mailbox.uidnext)):
-            image.replace(await self.reader.load())     # too long ago for the log of the store
+        elif not image.apply(await self._claimed(await self.reader.changes(image.modseq, image.mailbox.uidnext))):
+            image.replace(await self._claimed(await self.reader.load()))        # too long ago for the log of the store
+
+    async def claim(self, view: View) -> None:
+        """A view is about to be told for the first time: what nobody was told of yet is for it, if it knows of \\Recent."""
+        if view.claims:
+            await self._claim(self.image.mailbox)
+
+    async def _claimed(self, found: Changes | Loaded) -> Changes | Loaded:
+        """What was found, and nobody else will be told first of what is new in it."""
+        if any(session.box is self and session.view.claims for session in self.sessions):
+            return found._replace(mailbox=await self._claim(found.mailbox))
+        return found
+
+    async def _claim(self, facts: Mailbox) -> Mailbox:
+        if facts.recent_floor >= facts.uidnext:
+            return facts
+        try:
+            first, before = await self._store.claim(self.account, self.mailbox)
+        except IpcError:
+            return facts                    # fm-mailbox is away: mail can be read meanwhile, and the next one to be told claims it
+        self.image.claimed(first, before)
+        return facts._replace(recent_floor=before)
 
 
 class Images:
     """All boxes of a process. `keep`: seconds for which a box stays after its last session; `spawn(coroutine, what)` runs beside."""
 
-    def __init__(self, reader: Reader, spawn: Callable[[Coroutine, str], object], keep: float) -> None:
-        self.reader, self.keep, self._spawn = reader, keep, spawn
+    def __init__(self, reader: Reader, store: MailStore, spawn: Callable[[Coroutine, str], object], keep: float) -> None:
+        self.reader, self.store, self.keep, self._spawn = reader, store, keep, spawn
         self._loop = asyncio.get_running_loop()
         self._boxes: dict[str, dict[int, Box]] = {}
         self._drops: dict[Box, asyncio.TimerHandle] = {}
@@ -78,7 +102,7 @@ class Images:
         boxes = self._boxes.setdefault(account, {})
         box = boxes.get(mailbox)
         if box is None or box.gone:
-            box = boxes[mailbox] = Box(account, mailbox, self.reader.open(account, mailbox))
+            box = boxes[mailbox] = Box(account, mailbox, self.reader.open(account, mailbox), self.store)
         if (drop := self._drops.pop(box, None)) is not None:
             drop.cancel()
         box.sessions.add(session)

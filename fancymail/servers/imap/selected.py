@@ -18,7 +18,6 @@ from fancymail.mail.mailbox import SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
-from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.places import find, target
 from fancymail.servers.imap.refusals import Refusal
 
@@ -39,7 +38,7 @@ async def select(session: ImapSession, event: c.Select) -> None:
         await box.renew()
         view = View(box.image, event.read_only or not place.allows("stwei"))
         session.tune(view)
-        await _claim(session, box, view)
+        await box.claim(view)
     except BaseException:
         session.daemon.images.leave(box, session)
         raise
@@ -51,14 +50,6 @@ async def select(session: ImapSession, event: c.Select) -> None:
         changes = await box.reader.changes(known.modseq, 1)
         session.engine.untagged(*opening.resync(view, known.modseq, changes.vanished, known.known, known.match))
     session.engine.selected(view.read_only)
-
-
-async def _claim(session: ImapSession, box: Box, view: View) -> None:
-    """Be the one session that sees new messages as \\Recent (RFC 3501 2.3.2)."""
-    facts = box.image.mailbox
-    if not view.read_only and not view.rev2 and facts.recent_floor < facts.uidnext:
-        view.claim(*await session.store.claim(box.account, box.mailbox))
-        box.stale = True
 
 
 async def close(session: ImapSession, event: c.Close) -> None:

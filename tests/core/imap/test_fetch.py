@@ -51,7 +51,8 @@ async def test_what_stands_in_the_arrays():
     view = await letters.view()
     assert (await answer(letters, f.FLAGS, view=view)
             == b"* 1 FETCH (FLAGS ())\r\n* 2 FETCH (FLAGS ())\r\n* 3 FETCH (FLAGS (\\Seen \\Flagged $Junk))\r\n")
-    view.claim(3, 4)
+    view.image.claimed(3, 4)
+    view.meet(1, 3)
     assert (await answer(letters, f.UID, f.FLAGS, f.MODSEQ, view=view, sequence=parse_sequence(b"3"), uid=True)
             == b"* 3 FETCH (UID 3 FLAGS (\\Recent \\Seen \\Flagged $Junk) MODSEQ (%d))\r\n" % view.image.modseqs[2])
 

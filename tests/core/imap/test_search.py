@@ -97,7 +97,8 @@ async def test_object_ids_and_modseqs(letters):
 
 async def test_recent_and_saved(letters):
     view = await letters.view()
-    view.claim(4, 6)
+    view.image.claimed(4, 6)
+    view.meet(1, 5)
     assert await numbers(letters, k.Recent(), view) == [4, 5]
     assert await numbers(letters, k.And((k.Recent(), FLAG("\\Seen", False))), view) == [5]
     view.saved = [(2, 3)]

@@ -224,15 +224,25 @@ def test_recent_belongs_to_the_session_that_claimed_it():
     box = Box({1: 0, 2: 0})
     image = box.image()
     view, other = View(image), View(image)
-    view.claim(2, 3)
+    image.claimed(2, 3)
     assert b"* 1 RECENT\r\n" in opening(view) and b"* 0 RECENT\r\n" in opening(other)
+    image.claimed(3, 4)
     box.add(0)
     image.apply(box.changes(image.modseq))
-    view.claim(3, 4)
-    assert told(view) == [b"* 3 EXISTS\r\n", b"* 2 RECENT\r\n"]
+    assert told(view) == [b"* 3 EXISTS\r\n", b"* 2 RECENT\r\n"] and told(other) == [b"* 3 EXISTS\r\n"]
     assert view.flag_words(2, SEEN) == b"\\Recent \\Seen" and other.flag_words(2, 0) == b""
     view.rev2 = True
     assert view.flag_words(2, SEEN) == b"\\Seen"
+
+
+def test_who_only_reads_sees_what_is_recent_and_takes_it_from_nobody():
+    box = Box({1: 0, 2: 0, 3: 0})
+    image = box.image()
+    image.mailbox = image.mailbox._replace(recent_floor=3)
+    image.claimed(2, 3)
+    readers, writer = [View(image, read_only=True) for _ in range(2)], View(image)
+    assert [b"* 2 RECENT\r\n" in opening(reader) for reader in readers] == [True, True]
+    assert b"* 1 RECENT\r\n" in opening(writer) and b"* 1 RECENT\r\n" in opening(View(image, read_only=True))
 
 
 def test_what_clients_call_messages():
@@ -318,7 +328,8 @@ def test_a_silent_store_of_more_messages_than_the_log_holds_is_silent():
 
 def test_a_million_recent_messages_cost_no_more_than_one():
     view = View(Box({uid: 0 for uid in range(1, 4)}).image())
-    view.claim(2, 2**32)
+    view.image.claimed(2, 2**32)
+    view.meet(1, 2**32 - 1)
     assert view.recent == [(2, 2**32 - 1)] and view.count_recent() == [b"* 2 RECENT\r\n"]
 
 
