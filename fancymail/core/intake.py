@@ -95,6 +95,15 @@ class Intake:
         """Whether a push of this slot is under way."""
         return id in self._pushing
 
+    def is_given(self, id: str) -> bool:
+        """Whether we gave this slot and it was not pushed yet: somebody may be writing it."""
+        return id in self._given
+
+    @property
+    def busy(self) -> bool:
+        """Whether pushes are under way: rows that are in the index already, and not counted yet."""
+        return bool(self._pushing)
+
     def was_ended(self, id: str) -> bool:
         """Whether a message ended not long ago: then a repetition of what ended it is fine."""
         return id in self._ended[0] or id in self._ended[1]

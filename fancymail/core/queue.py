@@ -24,7 +24,7 @@ from fancymail.storage.ports.spool import SlotUnfit, Spool
 
 from .intake import Intake, Refusal
 from .lease import Leases
-from .settlement import merge, pending, read, shown
+from .settlement import ending, merge, pending, read, shown
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
@@ -122,7 +122,7 @@ class QueueManager:
             merge(entry, news)
             ended = entry.count > 0 and not pending(entry)
             if ended:
-                self._end([id], "done")
+                self._end([id], "done", ending(entry))
             else:
                 self.index.save([entry])
         await self.intake.durable()
@@ -275,6 +275,20 @@ class QueueManager:
         """End messages for good in whatever state they are; how many there were."""
         return self._end(ids, "dropped")
 
+    def give_up(self, ids: list[str]) -> int:
+        """End messages whose files are gone; how many there were."""
+        return self._end(ids, "lost")
+
+    def adopt(self, entries: list[Entry]) -> int:
+        """Take in whole slots that lie in the folders and that the index does not know; how many."""
+        self.index.add(entries)
+        self._pushed(entries)
+        for entry in entries:
+            self.note("taken in", id=entry.message, slot=entry.id, queue=entry.queue, size=entry.size)
+        self.counters["adopted"] += len(entries)
+        self.intake.unsynced = True
+        return len(entries)
+
     def each(self, queue: str, states: Iterable[State]):
         """Walk through the messages of a queue, by state, a few hundred at a time."""
         for state in states:
@@ -327,10 +341,11 @@ class QueueManager:
         if gone:
             self._end(gone, "removed")
 
-    def _end(self, ids: list[str], how: str) -> int:
+    def _end(self, ids: list[str], how: str, word: str = "") -> int:
+        """End messages: `how` for the log, `word` for the tally, if it is known and not the same."""
         for id in ids:
             self.leases.end(id)
-        removed = self.index.remove(ids)
+        removed = self.index.remove(ids, lambda entry: word or (ending(entry) if how == "done" else how))
         crash_point("queue.ended")
         for entry in removed:       # only what was pushed: a slot that is being written is not ours to remove
             self._count(entry.queue, entry.state, -1, -entry.size)

@@ -46,6 +46,13 @@ def pending(entry: Entry) -> list[int]:
     return [number for number in range(entry.count) if number not in final]
 
 
+def ending(entry: Entry) -> str:
+    """How a settled message ended: `bounced` when some recipient did not get it, else `delivered`."""
+    if '"failed"' not in entry.results:
+        return "delivered"
+    return "bounced" if any(result["state"] == "failed" for result in _decode(entry.results)) else "delivered"
+
+
 def shown(entry: Entry, room: int = SHOWN_LIMIT) -> bytes:
     """Results as they fit into a frame: of a message to very many, the first of those that aren't final, with shorter texts."""
     if len(entry.results) <= room:

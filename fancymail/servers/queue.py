@@ -16,13 +16,14 @@ from fancymail.base.metrics import labelled
 from fancymail.core.intake import Refusal
 from fancymail.core.orphans import Orphans
 from fancymail.core.queue import QueueManager
+from fancymail.core.queue_audit import QueueAudit, rebuild
 from fancymail.core.queue_desk import QueueDesk
 from fancymail.ipc.message import IpcError, Reply
-from fancymail.ipc.verb import Caller, Count, Json, QueueName, Seconds, SlotPath, Text, verb
+from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Seconds, SlotPath, Text, verb
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.ports.queue import IndexFailed, State
 from fancymail.storage.spool import PROVEN, DiskSpool
-from fancymail.storage.sqlite.queue import SqliteQueueIndex
+from fancymail.storage.sqlite.queue import open_index, problems, set_aside
 
 WRITERS = "smtpin smtpout mailbox"
 CONSUMERS = "mailbox smtpout"
@@ -54,11 +55,14 @@ class QueueServer(Daemon):
         self.thread = ThreadPoolExecutor(1, "sync")
         self.readers = ThreadPoolExecutor(2, "hash")
         self.spool = DiskSpool(folder, options.queues, folder / "index.db-wal", recycle=options.recycle)
-        self.index = SqliteQueueIndex(folder / "index.db", cache=options.cache)
+        self.index, new, wrong = open_index(folder / "index.db", cache=options.cache)
+        if new and (found := rebuild(self.index, self.spool, list(options.queues))):
+            self.log.error("index made anew from the slots", messages=found, reason=wrong or "there was none")
         self.manager = QueueManager(self.index, self.spool, options, self.thread, self.readers,
                                     alert=self.alert, note=self.log.info, counters=self.counters)
         self.manager.open()
-        self.desk = QueueDesk(self.manager)
+        self.manager.intake.unsynced = new
+        self.desk, self.auditor = QueueDesk(self.manager), QueueAudit(self.manager)
         if (kind := self.spool.filesystem()) not in PROVEN:
             self.log.warning("filesystem not proven", kind=kind, proven=",".join(PROVEN), folder=str(folder))
         boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
@@ -213,6 +217,26 @@ class QueueServer(Daemon):
         """Remove messages for good, telling nobody; chosen as for hold."""
         with refusals():
             return await self.desk.drop(queue, *which)
+
+    @verb
+    async def audit(self) -> dict:
+        """Lay the books open, as JSON by queue: accepted, how many ended in which way, how many are here in which state, the difference
+        (0: every message is accounted for), rows whose file is missing and whole slots that no row names."""
+        with refusals():
+            return {queue: books.told() for queue, books in (await self.auditor.books()).items()}
+
+    @verb
+    async def mend(self, adopt: Flag = False) -> dict:
+        """Repair what can be: counters, rows whose file is gone (they end as lost); with adopt take in whole slots that no row names. A
+        damaged index is put aside, and the daemon begins anew with one made from the slots. Answers how many of each, as JSON."""
+        with refusals():
+            index = self.paths.queues / "index.db"
+            if wrong := await self.loop.run_in_executor(self.readers, problems, index):
+                self.log.error("index damaged", reason="; ".join(wrong)[:500])
+                set_aside(index)
+                self.stop()
+                return {"damaged": len(wrong)}
+            return await self.auditor.mend(adopt)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 

@@ -89,6 +89,16 @@ class DiskSpool:
             except SlotError as error:
                 raise SlotUnfit(str(error)) from error
 
+    def whole(self, queue: str, id: str) -> Written:
+        with self._open(queue, id) as slot:
+            if slot.bare:
+                raise SlotUnfit("nobody knows whom it is for")
+            try:
+                slot.verify()
+            except SlotError as error:
+                raise SlotUnfit(str(error)) from error
+            return Written(slot.content_length, slot.sha256, slot.envelope)
+
     def envelope(self, place: str, id: str) -> Envelope | None:
         try:
             with self._open(place, id) as slot:

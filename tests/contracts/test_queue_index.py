@@ -195,3 +195,16 @@ class Alike(RuleBasedStateMachine):
 
 TestAlike = Alike.TestCase
 TestAlike.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
+
+
+def test_the_tally_counts_what_came_and_how_it_ended(index):
+    assert index.tally() == {}
+    index.add([entry(1), entry(2), entry(3), entry(4, "outgoing")])
+    index.remove([entry(1).id, entry(9).id], lambda ended: "delivered")
+    index.remove([entry(2).id], lambda ended: "bounced" if ended.size == 2 else "wrong")
+    index.remove([entry(4).id])                     # taken back
+    with pytest.raises(IndexFailed):
+        index.add([entry(5), entry(3)])
+    tally = index.tally()
+    assert tally == {("incoming", "accepted"): 3, ("incoming", "delivered"): 1, ("incoming", "bounced"): 1, ("outgoing", "accepted"): 0}
+    assert sum(total.messages for total in index.totals().values()) == 3 - 1 - 1

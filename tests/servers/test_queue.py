@@ -236,3 +236,50 @@ async def test_stats_count(door):
     await pushed(door)
     stats = msgspec.json.decode((await text(door, "stats"))[0])
     assert stats["pushed"] == 1 and stats['messages{queue="incoming",state="ready"}'] == 1 and stats["batches"] >= 1
+
+
+async def test_audit_and_mend(door, tmp_path):
+    path, other = await pushed(door), await pushed(door)
+    await door.call("done", "incoming", path)
+    books = msgspec.json.decode((await text(door, "audit"))[0])["incoming"]
+    assert (books["accepted"], books["delivered"], books["ready"], books["difference"], books["missing"]) == (2, 1, 1, 0, 0)
+    os.unlink(other)
+    assert msgspec.json.decode((await text(door, "audit"))[0])["incoming"]["missing_ids"] == [os.path.basename(other)]
+    assert msgspec.json.decode((await text(door, "mend"))[0]) == {"miscounted": 0, "lost": 1, "adopted": 0}
+
+
+def lose(folder):
+    for path in folder.glob("index.db*"):
+        path.unlink()
+
+
+def damage(folder):
+    (folder / "index.db").write_bytes(b"no database at all" * 1000)
+
+
+@pytest.mark.parametrize("harm", [lose, damage])
+async def test_a_lost_index_is_made_from_the_slots(tmp_path, harm):
+    async with running(QueueServer, tmp_path):
+        with operator(tmp_path, "queue") as door:
+            paths = {await pushed(door) for _ in range(3)}
+    harm(tmp_path / "queues")
+    async with running(QueueServer, tmp_path):
+        with operator(tmp_path, "queue") as door:
+            assert set(await text(door, "pop", "incoming", 9)) == paths
+    assert "index made anew from the slots messages=3" in (tmp_path / "log" / "fancymail.log").read_text()
+
+
+async def test_mend_puts_a_damaged_index_aside(tmp_path):
+    async with running(QueueServer, tmp_path) as daemon:
+        with operator(tmp_path, "queue") as door:
+            path = await pushed(door)
+            daemon.index.copy_back()
+            index = tmp_path / "queues" / "index.db"
+            with open(index, "r+b") as file:
+                file.seek(4096)
+                file.write(bytes(range(256)) * 16 * (index.stat().st_size // 4096 - 1))
+            assert msgspec.json.decode((await text(door, "mend"))[0])["damaged"]
+        await asyncio.wait_for(daemon.ended.wait(), 10)
+    async with running(QueueServer, tmp_path):
+        with operator(tmp_path, "queue") as door:
+            assert await text(door, "pop", "incoming", 9) == [path]

@@ -7,11 +7,11 @@ nobody changes the index by changing a value. Nothing survives the process.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 from copy import copy
 
-from fancymail.storage.ports.queue import Entry, IndexFailed, Position, State, Total
+from fancymail.storage.ports.queue import ACCEPTED, Entry, IndexFailed, Position, State, Total
 
 
 class MemoryQueueIndex:
@@ -21,6 +21,7 @@ class MemoryQueueIndex:
         self._entries: dict[str, Entry] = {}
         self._order: defaultdict[tuple[str, State], list[tuple[float, int, str]]] = defaultdict(list)
         self._seq = 0
+        self._tally: Counter[tuple[str, str]] = Counter()
 
     def add(self, entries: Iterable[Entry]) -> None:
         entries = list(entries)
@@ -30,6 +31,7 @@ class MemoryQueueIndex:
             self._seq += 1
             entry.seq = self._seq
             self._enter(copy(entry))
+            self._tally[entry.queue, ACCEPTED] += 1
 
     def find(self, id: str) -> Entry | None:
         entry = self._entries.get(id)
@@ -53,8 +55,14 @@ class MemoryQueueIndex:
                     setattr(entry, field, getattr(changed, field))
                 self._enter(entry)
 
-    def remove(self, ids: Iterable[str]) -> list[Entry]:
-        return [entry for id in ids if (entry := self._leave(id))]
+    def remove(self, ids: Iterable[str], ended: Callable[[Entry], str] | None = None) -> list[Entry]:
+        removed = [entry for id in ids if (entry := self._leave(id))]
+        for entry in removed:
+            self._tally[entry.queue, ended(entry) if ended else ACCEPTED] += 1 if ended else -1
+        return removed
+
+    def tally(self) -> dict[tuple[str, str], int]:
+        return dict(self._tally)
 
     def next_due(self, queue: str) -> float | None:
         order = self._order[queue, State.DEFERRED]

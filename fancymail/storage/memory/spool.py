@@ -71,6 +71,9 @@ class MemorySpool:
         slot = self._get(queue, id)
         return Written(slot.content_length, slot.sha256, slot.envelope)
 
+    def whole(self, queue: str, id: str) -> Written:
+        return self.examine(queue, id)
+
     def digest(self, queue: str, id: str) -> bytes:
         return sha256(self._get(queue, id).read()).digest()
 

@@ -7,7 +7,7 @@ a power cut once the caller has synced the filesystem (the queue syncs slots and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -54,6 +54,8 @@ class Total(NamedTuple):
     octets: int
 
 
+ACCEPTED = "accepted"           # the word of the tally for what was added
+
 Position = tuple[float, int]    # where a scan stands: (due, seq) of the last entry seen
 BEGIN: Position = (-1.0, 0)
 
@@ -81,13 +83,18 @@ class QueueIndex(Protocol):
     def save(self, entries: Iterable[Entry]) -> None:
         """Write state, due, attempts, deaths, results and reason of messages; one that isn't there is passed over."""
 
-    def remove(self, ids: Iterable[str]) -> list[Entry]:
-        """Forget messages and return what they were; one that isn't there is passed over."""
+    def remove(self, ids: Iterable[str], ended: Callable[[Entry], str] | None = None) -> list[Entry]:
+        """Forget messages and return what they were; one that isn't there is passed over. `ended` gives for each the word under which
+        the tally counts its end; without it they are taken back, as if they had never been added."""
 
     def next_due(self, queue: str) -> float | None: """When the next DEFERRED message is due."""
 
     def clamp(self, queue: str, latest: float) -> int:
         """Let no DEFERRED message of a queue be due after `latest` (the clock may have been wrong); return how many were."""
+
+    def tally(self) -> dict[tuple[str, str], int]:
+        """How many messages of each queue were ever accepted, and how many ended under which word: by (queue, word). Counted in the same
+        transaction as what is counted, so accepted less ended is what is here, to the message."""
 
     def totals(self) -> dict[tuple[str, State], Total]:
         """Count everything. Reads the whole index: for the start only."""

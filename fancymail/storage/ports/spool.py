@@ -40,6 +40,9 @@ class Spool(Protocol):
     def digest(self, queue: str, id: str) -> bytes:
         """SHA-256 of the content as it is now. Raises as `examine`; in a worker thread."""
 
+    def whole(self, queue: str, id: str) -> Written:
+        """As `examine`, of a file that the store may share by now, after reading all of it: SlotUnfit when content and hash differ or it is bare."""
+
     def find(self, queue: str, id: str) -> str:
         """Where a message's file is: its queue, "dead", "corrupt", or "" when it is nowhere."""
 

@@ -27,6 +27,10 @@ class DatabaseError(Exception):
     """The database cannot be used; the message says which file and why, in words for the operator."""
 
 
+class DatabaseDamaged(DatabaseError):
+    """What is in the file is no database, or no whole one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One migration: a name for people and the SQL that makes it. Applied once, then its text is frozen."""
@@ -84,7 +88,8 @@ def open_database(path: Path | str, steps: tuple[Step, ...], *, cache: int = 16 
         _configure(connection, cache, busy, synchronous)
         migrate(connection, path, steps)
     except (apsw.Error, OSError) as error:
-        raise DatabaseError(f"{path}: {_reason(error)}") from error
+        kind = DatabaseDamaged if isinstance(error, (apsw.NotADBError, apsw.CorruptError)) else DatabaseError
+        raise kind(f"{path}: {_reason(error)}") from error
     if created:
         sync_directory(path.parent)     # SQLite syncs the WAL's name, nobody else syncs the database's own
     return connection

@@ -8,14 +8,17 @@ at the right places: so automatic checkpoints are off, and `copy_back` and `rest
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
 
-from fancymail.storage.ports.queue import Entry, IndexFailed, Position, State, Total
+from fancymail.storage.ports.queue import ACCEPTED, Entry, IndexFailed, Position, State, Total
 
-from .database import Step, open_database, transaction
+from .database import DatabaseDamaged, Step, open_database, sync_directory, transaction
 
 STEPS = (
     Step("message", """
@@ -28,6 +31,9 @@ STEPS = (
         CREATE TABLE log_restart (number INTEGER NOT NULL) STRICT;
         INSERT INTO log_restart VALUES (0)"""),
     Step("message id", "ALTER TABLE message ADD COLUMN message TEXT NOT NULL DEFAULT ''"),
+    Step("tally", """
+        CREATE TABLE tally (queue TEXT NOT NULL, word TEXT NOT NULL, messages INTEGER NOT NULL, PRIMARY KEY (queue, word)) STRICT, WITHOUT ROWID;
+        INSERT INTO tally SELECT queue, 'accepted', count(*) FROM message GROUP BY queue"""),
 )
 COLUMNS = "id, queue, pushed, size, sha256, bare, sender, recipients, count, state, due, attempts, deaths, results, reason, message, seq"
 CROWDED = 4000                  # pages of log (16 MiB) from which moving them pays
@@ -39,6 +45,7 @@ _REMOVE = f"DELETE FROM message WHERE id = ? RETURNING {COLUMNS}"
 _CLAIM = f"UPDATE message SET state = 1, due = 0, attempts = attempts + 1 WHERE seq IN (%s) RETURNING {COLUMNS}"
 _CLAIM_READY = _CLAIM % "SELECT seq FROM message WHERE queue = ? AND state = 0 AND due = 0 AND seq < ? ORDER BY seq LIMIT ?"
 _CLAIM_DUE = _CLAIM % "SELECT seq FROM message WHERE queue = ? AND state = 2 AND due <= ? ORDER BY due, seq LIMIT ?"
+_TALLY = "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET messages = messages + excluded.messages"
 _SCAN = f"SELECT {COLUMNS} FROM message WHERE queue = ? AND state = ? AND (due, seq) > (?, ?) ORDER BY due, seq LIMIT ?"
 
 
@@ -71,9 +78,12 @@ class SqliteQueueIndex:
     @_guarded
     def add(self, entries: Iterable[Entry]) -> None:
         with transaction(self._db) as db:
+            count: Counter[tuple[str, str]] = Counter()
             for e in entries:
+                count[e.queue, ACCEPTED] += 1
                 e.seq = db.execute(_INSERT, (e.id, e.queue, e.pushed, e.size, e.sha256, e.bare, e.sender, e.recipients, e.count,
                                              e.state, e.due, e.attempts, e.deaths, e.results, e.reason, e.message)).fetchone()[0]
+            self._counted(count)
 
     @_guarded
     def find(self, id: str) -> Entry | None:
@@ -100,9 +110,16 @@ class SqliteQueueIndex:
             db.executemany(_SAVE, [(e.state, e.due, e.attempts, e.deaths, e.results, e.reason, e.id) for e in entries])
 
     @_guarded
-    def remove(self, ids: Iterable[str]) -> list[Entry]:
+    def remove(self, ids: Iterable[str], ended: Callable[[Entry], str] | None = None) -> list[Entry]:
         with transaction(self._db) as db:
-            return [_entry(row) for row in db.executemany(_REMOVE, [(id,) for id in ids])]
+            removed = [_entry(row) for row in db.executemany(_REMOVE, [(id,) for id in ids])]
+            count = Counter([(entry.queue, ended(entry) if ended else ACCEPTED) for entry in removed])
+            self._counted(count if ended else {key: -messages for key, messages in count.items()})
+            return removed
+
+    @_guarded
+    def tally(self) -> dict[tuple[str, str], int]:
+        return {(queue, word): messages for queue, word, messages in self._db.execute("SELECT queue, word, messages FROM tally")}
 
     @_guarded
     def next_due(self, queue: str) -> float | None:
@@ -157,9 +174,46 @@ class SqliteQueueIndex:
         claimed.sort(key=lambda entry: entry.seq)       # RETURNING promises no order
         return claimed
 
+    def _counted(self, count: dict[tuple[str, str], int]) -> None:
+        for (queue, word), messages in count.items():
+            self._db.execute(_TALLY, (queue, word, messages))
+
     def _written(self, connection: apsw.Connection, name: str, pages: int) -> int:
         self._pages = pages
         return apsw.SQLITE_OK
+
+
+def open_index(path: Path, *, cache: int = CACHE) -> tuple[SqliteQueueIndex, bool, str]:
+    """Open the index, or begin it anew when it is lost or damaged: (index, whether it is new, what was wrong with the old one).
+
+    A damaged one is kept beside it, for whoever wants to look. A disk that refuses is no damage and is raised.
+    """
+    new, wrong = not path.exists(), ""
+    try:
+        return SqliteQueueIndex(path, cache=cache), new, ""
+    except (DatabaseDamaged, IndexFailed) as error:
+        if isinstance(error, IndexFailed) and not isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError)):
+            raise
+        wrong = str(error)
+    set_aside(path)
+    return SqliteQueueIndex(path, cache=cache), True, wrong
+
+
+def problems(path: Path) -> list[str]:
+    """What SQLite finds wrong with the file; reads all of it, over a connection of its own, so in any thread."""
+    try:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            return [text for (text,) in connection.execute("PRAGMA quick_check(20)") if text != "ok"]
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        return [str(error)]
+
+
+def set_aside(path: Path) -> None:
+    """Give the files of a damaged index other names, durably."""
+    for end in ("-shm", "-wal", ""):        # the log first: it must never be read beside another database
+        with suppress(FileNotFoundError):
+            os.rename(f"{path}{end}", f"{path}.damaged{end}")
+    sync_directory(path.parent)
 
 
 def _entry(row: tuple) -> Entry:
