@@ -10,6 +10,7 @@ import json
 import threading
 from array import array
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ SCATTERED = 400                 # ranges of UIDs in these from which on, too
 MAPPED = 256 << 20              # octets of a database that are mapped into memory
 SLICE = 500                     # texts looked through at a time
 
+# The messages of one run of UIDs, and of many runs, as what stands behind FROM.
+RUN = "{table} AS box{joins} WHERE box.mailbox = ? AND box.uid BETWEEN ? AND ?"
+RUNS = ("json_each(?) AS pair CROSS JOIN {table} AS box ON box.mailbox = ? AND box.uid BETWEEN pair.value ->> 0 AND pair.value ->> 1"
+        "{joins} WHERE 1")
 MSG = " CROSS JOIN msg ON msg.mid = box.mid"
 DERIVED = f" LEFT JOIN derived ON derived.mid = box.mid AND derived.version = {VERSION}"
 TEXT = " LEFT JOIN text ON text.mid = box.mid"
@@ -110,19 +115,19 @@ class SqliteReader:
             for shard in (*self.shards, *self.scanned):
                 shard.close()
 
-    def _rows(self, account: str, sql: str, bindings: Sequence) -> list[tuple]:
-        with self.shards[self.number(account)] as shard:
-            return shard.execute(sql, bindings).fetchall()
+    def _rows(self, account: str, sql: str, bindings: tuple) -> list[tuple]:
+        return self.shards[self.number(account)].rows(sql, bindings)
 
 
 class SqliteBox:
     """One mailbox (ports.reader.BoxReader)."""
 
-    __slots__ = ("reader", "account", "mailbox", "shard")
+    __slots__ = ("reader", "account", "mailbox", "shard", "_own")
 
     def __init__(self, reader: SqliteReader, account: str, mailbox: int) -> None:
         self.reader, self.account, self.mailbox = reader, account, mailbox
         self.shard = reader.shards[reader.number(account)]
+        self._own = (f"{OWN} AND mailbox.id = ?", (account, mailbox))
 
     async def load(self) -> Loaded:
         """All of it."""
@@ -134,15 +139,20 @@ class SqliteBox:
 
     async def changes(self, modseq: int, uidnext: int) -> Changes:
         """What became of it since."""
+        key = ("changes", self.account, self.mailbox, modseq)
+        if (nothing := self.shard.recall(key)) is not None:
+            return nothing
         with self.shard as shard:
             box = self._box()
             if box.highestmodseq == modseq:
-                return Changes(box, self._keywords(), [], [])
+                nothing = Changes(box, self._keywords(), [], [])
+                self.shard.keep(key, nothing)
+                return nothing
             vanished = None
             if modseq >= box.vanish_floor:
                 vanished = uidset.merge(shard.execute("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (self.mailbox, modseq)))
-            sql, bindings = _within(self._suspects(box, modseq, uidnext), self.mailbox)
-            sql = f"SELECT box.uid, box.flags, box.modseq FROM {sql.format(table='state', joins='')} AND box.modseq > ?"
+            source, bindings = _within(self._suspects(box, modseq, uidnext), self.mailbox)
+            sql = f"SELECT box.uid, box.flags, box.modseq FROM {source.format(table='state', joins='')} AND box.modseq > ?"
             rows = shard.execute(sql, (*bindings, modseq))
             return Changes(box, self._keywords(), list(map(State._make, rows)), vanished)
 
@@ -150,14 +160,12 @@ class SqliteBox:
         """Values in bulk."""
         if not uids:
             return []
-        with self.shard:
-            if not kept:
-                self._box()
-            rows, lacking = self._columns(names, uids, kept)
+        if not kept and not self.shard.rows(*self._own):
+            raise MailboxGone(str(self.mailbox))
+        rows, lacking = self._columns(names, uids, kept)
         if lacking:
             await self.reader.derive(self.account, self.mailbox, uidset.ranges(lacking))
-            with self.shard:
-                rows, lacking = self._columns(names, uids, kept)
+            rows, lacking = self._columns(names, uids, kept)
             if lacking:                     # they went meanwhile, or fm-mailbox could not
                 without = set(lacking)
                 rows = [row for row in rows if row[0] not in without]
@@ -180,8 +188,8 @@ class SqliteBox:
 
     def _candidates(self, asked: str, uids: Ranges, there: list[int]) -> list[int]:
         """The messages that may hold what is asked: the index says so, or does not know them."""
-        sql, bindings = _within(uids, self.mailbox)
-        sql = f"SELECT box.uid FROM {sql.format(table='state', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
+        source, bindings = _within(uids, self.mailbox)
+        sql = f"SELECT box.uid FROM {source.format(table='state', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
         try:
             with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
                 return [uid for (uid,) in shard.execute(sql, (*bindings, asked))] if shard.indexed() else there
@@ -191,27 +199,17 @@ class SqliteBox:
     def _scan(self, words: Sequence[str], place: str, wanted: Ranges) -> list[int]:
         """Look through the texts of some messages; in whichever thread."""
         texts = {"header": "text.header", "body": "text.body", "text": "text.header, text.body"}[place]
-        sql, bindings = _within(wanted, self.mailbox)
+        source, bindings = _within(wanted, self.mailbox)
         with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
-            sql = sql.format(table="state", joins=" CROSS JOIN text ON text.mid = box.mid")
-            return [uid for uid, *kept in shard.execute(f"SELECT box.uid, {texts} FROM {sql}", bindings) if _holds(words, map(unpack, kept))]
+            source = source.format(table="state", joins=" CROSS JOIN text ON text.mid = box.mid")
+            return [uid for uid, *kept in shard.execute(f"SELECT box.uid, {texts} FROM {source}", bindings) if _holds(words, map(unpack, kept))]
 
     def _columns(self, names: Sequence[str], uids: Ranges, kept: bool) -> tuple[list[tuple], list[int]]:
         """Rows, and the UIDs of those of which nothing was derived."""
-        derived, texts = any(name in FIELDS for name in names), any(name in TEXTS for name in names)
-        joins = MSG if any(name in STORED and name != "savedate" for name in names) else ""
-        joins += DERIVED if derived or texts else ""
-        joins += TEXT if texts else ""
-        witness = next((place for place, name in enumerate(names, 1) if name in FIELDS and name != "fields"), 0)
-        columns = ["box.uid", *(_SOURCES[name] for name in names)]
-        if (derived or texts) and not witness:
-            columns.append("derived.version")
-            witness = len(columns) - 1
-        sql, bindings = _within(uids, self.mailbox)
-        sql = sql.format(table="tomb" if kept else "state", joins=joins)
-        rows = self.shard.execute(f"SELECT {', '.join(columns)} FROM {sql}", bindings).fetchall()
+        sql, witness = _question(tuple(names), len(uids) == 1, kept)
+        rows = self.shard.read(sql, (self.mailbox, *uids[0]) if len(uids) == 1 else (json.dumps(uids), self.mailbox))
         lacking = [row[0] for row in rows if row[witness] is None] if witness else []
-        if texts:
+        if any(name in TEXTS for name in names):
             rows = [_unpacked(names, row) for row in rows]
         elif witness > len(names):
             rows = [row[:-1] for row in rows]
@@ -226,7 +224,7 @@ class SqliteBox:
         return uidset.merge([*pairs, (uidnext, LARGEST)]) if len(pairs) <= SCATTERED else [(1, LARGEST)]
 
     def _box(self) -> Mailbox:
-        row = self.shard.one(f"{OWN} AND mailbox.id = ?", (self.account, self.mailbox))
+        row = self.shard.one(*self._own)
         if row is None:
             raise MailboxGone(str(self.mailbox))
         return Mailbox._make(row)
@@ -235,12 +233,25 @@ class SqliteBox:
         return dict(self.shard.execute("SELECT name, 1 << bit FROM keyword WHERE mailbox = ? ORDER BY bit", (self.mailbox,)))
 
 
+@lru_cache(256)
+def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int]:
+    """The SELECT of some columns, of one run of UIDs or of many, and which of them is NULL where nothing was derived (0: no matter)."""
+    derived, texts = any(name in FIELDS for name in names), any(name in TEXTS for name in names)
+    joins = MSG if any(name in STORED and name != "savedate" for name in names) else ""
+    joins += DERIVED if derived or texts else ""
+    joins += TEXT if texts else ""
+    witness = next((place for place, name in enumerate(names, 1) if name in FIELDS and name != "fields"), 0)
+    columns = ["box.uid", *(_SOURCES[name] for name in names)]
+    if (derived or texts) and not witness:
+        columns.append("derived.version")
+        witness = len(columns) - 1
+    source = (RUN if run else RUNS).format(table="tomb" if kept else "state", joins=joins)
+    return f"SELECT {', '.join(columns)} FROM {source}", witness
+
+
 def _within(uids: Ranges, mailbox: int) -> tuple[str, tuple]:
-    """The messages of some UIDs as what stands behind FROM, with places for {table} (called box) and {joins}; and its bindings."""
-    if len(uids) == 1:
-        return "{table} AS box{joins} WHERE box.mailbox = ? AND box.uid BETWEEN ? AND ?", (mailbox, *uids[0])
-    return ("json_each(?) AS pair CROSS JOIN {table} AS box ON box.mailbox = ? AND box.uid BETWEEN pair.value ->> 0 AND pair.value ->> 1"
-            "{joins} WHERE 1"), (json.dumps(uids), mailbox)
+    """RUN or RUNS, whichever these UIDs are, and its bindings."""
+    return (RUN, (mailbox, *uids[0])) if len(uids) == 1 else (RUNS, (json.dumps(uids), mailbox))
 
 
 def _unpacked(names: Sequence[str], row: tuple) -> tuple:

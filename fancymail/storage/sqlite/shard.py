@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -16,6 +17,7 @@ from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError
 
 BUSY = 5000                     # milliseconds that a reader waits while the writer recovers a database
+REMEMBERED = 5000               # rows (of some hundred octets) that a reader keeps until the shard changes
 
 
 class Shard:
@@ -82,12 +84,18 @@ class Shard:
 
 
 class ReadShard:
-    """A shard for reading beside its writer. `with shard:` is one moment of it; the file is opened at the first."""
+    """A shard for reading beside its writer. `with shard:` is one moment of it; the file is opened at the first.
+
+    Small answers are kept until anybody commits anything: whether one did costs a microsecond to know (PRAGMA data_version), whatever the question.
+    """
 
     def __init__(self, path: Path, mapped: int, index: Path | None = None) -> None:
         self.path, self.mapped, self.index = path, mapped, index
         self.connection: apsw.Connection | None = None
         self._attached = False
+        self._memory: dict[tuple, Any] = {}
+        self._version: int | None = None        # of the shard, when the memory was right
+        self._remembered = 0                    # rows in it
 
     def indexed(self) -> bool:
         """Whether the full-text index is at hand, as `fulltext`."""
@@ -114,10 +122,51 @@ class ReadShard:
         if isinstance(error, apsw.Error):
             raise StoreFailed(_reason(error)) from error
 
+    def read(self, sql: str, bindings: Sequence = ()) -> list[tuple]:
+        """All rows of one question, which is a moment by itself."""
+        try:
+            if self.connection is None:
+                self._open()
+            return self.execute(sql, bindings).fetchall()
+        except apsw.Error as error:
+            raise StoreFailed(f"{self.path}: {_reason(error)}") from error
+
+    # -- what was read already ---------------------------------------------------------------------------------------
+
+    def recall(self, key: tuple) -> Any:
+        """What was kept under a key, unless anybody has committed since; None when nothing is."""
+        (version,), = self.read("PRAGMA data_version")
+        if version != self._version:
+            self._version = version
+            self._forget()
+        return self._memory.get(key)
+
+    def keep(self, key: tuple, value: Any, rows: int = 1) -> None:
+        """Keep what was read after `recall`. It may be of a later moment, which the next `recall` finds out; it is never older."""
+        if self._remembered + rows > REMEMBERED:
+            self._forget()
+        if rows <= REMEMBERED:
+            self._memory[key] = value
+            self._remembered += rows
+
+    def rows(self, sql: str, bindings: tuple) -> list[tuple]:
+        """All rows of an answer, as it is now. The list is kept: do not change it."""
+        key = (sql, bindings)
+        rows = self.recall(key)
+        if rows is None:
+            rows = self.read(sql, bindings)
+            self.keep(key, rows, len(rows) + 1)
+        return rows
+
+    def _forget(self) -> None:
+        self._memory.clear()
+        self._remembered = 0
+
     def close(self) -> None:
         if self.connection is not None:
             self.connection.close()
             self.connection, self._attached = None, False
+            self._version = None                # versions are told apart within one connection only
 
     def _attach(self) -> None:
         try:
