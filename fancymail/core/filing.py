@@ -23,6 +23,7 @@ from fancymail.storage.ports.mailboxes import (
 EVERY_BIT = 2**61 - 1
 ENTRIES = 100                   # metadata entries of one mailbox
 ENTRY = 64 << 10                # octets of one value
+SLICE = 500                     # messages that are copied between accounts at a time
 
 _SYSTEM = {word.lower(): bit for word, bit in SYSTEM_FLAGS.items()}
 
@@ -208,16 +209,19 @@ def _within(account: AccountMailboxes, quota: int) -> None:
 def _delivery(mailbox: str, letter: Letter) -> Delivery:
     flags, keywords = _split(letter.flags)
     return Delivery(mailbox, "", 0, letter.blob.hash, letter.blob.length, b"", letter.internaldate, relatives(letter.head), flags, keywords,
-                    letter.derived)
+                    letter.derived, letter.blob.octets)
 
 
 def _copy_over(source: AccountMailboxes, mailbox: Name, uids: Ranges, target: AccountMailboxes, box: Mailbox, now: int) -> list[tuple[int, int]]:
-    """Copy between accounts: contents are shared, rows are not. What is derived is derived anew."""
+    """Copy between accounts, some at a time, since small contents come along: large ones are shared. What is derived is derived anew."""
     words = {bit: word for word, bit in source.keywords(mailbox).items()}
-    messages = source.messages(mailbox, uids)
-    target.deliver([Delivery(box.name, "", 0, message.blob, message.length, message.prefix, message.internaldate, (), message.flags & 31,
-                             [word for bit, word in words.items() if message.flags & bit]) for message in messages], now)
-    return [(message.uid, box.uidnext + place) for place, message in enumerate(messages)]
+    there = [state.uid for state in source.states(mailbox) if uidset.contains(uids, state.uid)]
+    for start in range(0, len(there), SLICE):
+        messages = source.messages(mailbox, uidset.ranges(there[start:start + SLICE]))
+        target.deliver([Delivery(box.name, "", 0, message.blob, message.length, message.prefix, message.internaldate, (), message.flags & 31,
+                                 [word for bit, word in words.items() if message.flags & bit], content=message.content)
+                        for message in messages], now)
+    return [(uid, box.uidnext + place) for place, uid in enumerate(there)]
 
 
 def _split(words: Sequence[str]) -> tuple[int, list[str]]:

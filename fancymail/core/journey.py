@@ -104,14 +104,14 @@ class Journey:
             path, attempt = self.queue.path(entry), Attempt()
             with self.read(path) as slot:
                 envelope = slot.envelope
-                blob, head = self.mailboxes.blobs.link(slot)        # the hash is verified; no octet is copied
-            self.mailboxes.blobs.sync()                             # first the content, then the rows that name it
+                blob, head = self.mailboxes.stowage.take(slot)      # the hash is verified
+            self.mailboxes.stowage.sync()                           # first a large content, then the rows that name it; a small one is in them
             arrivals = list(self._arrivals(entry, envelope, blob, relatives(head), attempt))
             for arrival, outcome in zip(arrivals, self.mailboxes.deliver(arrivals)):
                 state, status, text = ("deferred", outcome.status, outcome.text) if isinstance(outcome, MailboxRefusal) else (
                     "delivered", "2.1.5", f"delivered to {outcome.mailbox}")
                 attempt.add([RecipientResult(arrival.recipient, state, status, text)])
-            self.mailboxes.blobs.release([blob.hash])
+            self.mailboxes.stowage.release([blob])
             await self.settle("incoming", entry, envelope, attempt)
         return len(batch)
 
@@ -174,7 +174,7 @@ class Journey:
         messages = []
         for number in range(1, maildrop.count + 1):
             message = self.mailboxes.message(account, maildrop.find(number)[0])
-            messages.append(message.prefix + b"".join(self.mailboxes.blobs.read(message.blob, message.length)))
+            messages.append(b"".join(self.mailboxes.octets(message)))
         if delete:
             for number in range(1, len(messages) + 1):
                 maildrop.delete(number)

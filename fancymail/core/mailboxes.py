@@ -8,10 +8,11 @@ them share a commit (core/turn.py). It never waits, never parses more of a messa
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fancymail.core.relatives import relatives
+from fancymail.core.stowage import Stowage
 from fancymail.mail import uidset
 from fancymail.mail.derived import Derived
 from fancymail.mail.mailbox import INBOX, BadName, normal_name, parent
@@ -56,6 +57,7 @@ class Mailboxes:
     def __init__(self, store: MailboxStore, blobs: BlobStore, *, folders: dict[str, str] = FOLDERS, keep: Keep = Keep(),
                  wall: Callable[[], float] = time.time) -> None:
         self.store, self.blobs, self.folders, self.keep, self.wall = store, blobs, folders, keep, wall
+        self.stowage = Stowage(blobs)
 
     def account(self, name: str) -> AccountMailboxes:
         """The mailboxes of an account, made when it has none yet. The caller knows that there is such an account."""
@@ -68,6 +70,12 @@ class Mailboxes:
                     if account.mailbox(folder) is None:
                         account.create(folder, now, use)
         return account
+
+    def octets(self, message: Message) -> Iterator[bytes]:
+        """A message's octets in pieces; while reading raises KeyError, BadContent, at the first piece if nothing is there."""
+        chunks = iter((message.content,)) if message.content is not None else self.blobs.read(message.blob, message.length)
+        yield message.prefix + next(chunks, b"")
+        yield from chunks
 
     # In
 
@@ -88,7 +96,7 @@ class Mailboxes:
         account = self.account(name)
         prefix = delivered_to(recipient) if recipient else b""
         now = int(self.wall())
-        return account.deliver([Delivery(INBOX, "", 0, blob.hash, blob.length, prefix, now, relatives(head))], now)[0]
+        return account.deliver([Delivery(INBOX, "", 0, blob.hash, blob.length, prefix, now, relatives(head), content=blob.octets)], now)[0]
 
     def _deliver_to(self, name: str, arrivals: list[Arrival]) -> list[Delivered | MailboxRefusal]:
         account = self.store.account(name)
@@ -114,7 +122,7 @@ class Mailboxes:
     def _delivery(self, account: AccountMailboxes, arrival: Arrival) -> Delivery:
         return Delivery(self._place(account, arrival.tag) if arrival.tag else INBOX, arrival.queue_id, arrival.recipient,
                         arrival.blob.hash, arrival.blob.length, trace(arrival.sender, arrival.address), int(arrival.received), arrival.references,
-                        derived=arrival.derived)
+                        derived=arrival.derived, content=arrival.blob.octets)
 
     @staticmethod
     def _place(account: AccountMailboxes, tag: str) -> str:

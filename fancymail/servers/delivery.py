@@ -166,15 +166,15 @@ class Delivery:
                     task.envelope = slot.envelope
                     if slot.envelope is None:
                         raise SlotError("a slot without envelope: nobody knows whom it is for")
-                    task.blob, head = self.mailboxes.blobs.link(slot)
+                    task.blob, head = self.mailboxes.stowage.take(slot)
                     if len(tasks) <= AT_ONCE and len(task.pending) <= AT_ONCE:
-                        self._derive(task, slot.read())
+                        self._derive(task, slot.read() if task.blob.octets is None else task.blob.octets)
                 task.relatives = relatives(head)
             except Exception as error:
                 task.trouble = error
         crash_point("mailbox.linked")
         try:
-            self.mailboxes.blobs.sync()
+            self.mailboxes.stowage.sync()
         except OSError as error:
             for task in tasks:
                 task.trouble = task.trouble or error
@@ -203,7 +203,7 @@ class Delivery:
             await asyncio.gather(*aside)
 
     def _release(self, tasks: list[Task]) -> None:
-        self.mailboxes.blobs.release(task.blob.hash for task in tasks if task.blob is not None)
+        self.mailboxes.stowage.release(task.blob for task in tasks if task.blob is not None)
 
     async def _together(self, tasks: list[Task]) -> None:
         try:

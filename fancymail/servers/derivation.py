@@ -69,7 +69,7 @@ class Derivation:
     def _compute(self, row: Underived) -> Derived:
         """In the thread."""
         try:
-            content = b"".join(self.blobs.read(row.blob, row.length))
+            content = b"".join(self.blobs.read(row.blob, row.length)) if row.content is None else row.content
         except (KeyError, BadContent, OSError) as error:
             self.log.error("content lost", blob=row.blob.hex(), reason=str(error))
             content = b""

@@ -66,7 +66,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.turn = Turn(self.records.transaction)
         self.derivation = Derivation(self.records, self.blobs, self.turn, self.readers, self.log)
         self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
-        self.uploads = Uploads(self.thread, self.blobs.sync)
+        self.uploads = Uploads(self.thread, self.mailboxes.stowage.sync)
         self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)
@@ -134,13 +134,13 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         """Retrieve a message: ok with its size in octets, then its octets by raw operations."""
         message = self._message(await self._account(user), number)
         with refusals():
-            chunks = self.blobs.read(message.blob, message.length, RAW_CHUNK)
-            head = message.prefix + next(chunks, b"")
+            chunks = self.mailboxes.octets(message)
+            chunk = next(chunks)                # a content that is lost is an error, not the end of an answer
             yield Reply("ok", message.size)
-            for start in range(0, len(head), RAW_CHUNK):
-                yield Reply("raw", head[start:start + RAW_CHUNK])
-            while chunk := await self.loop.run_in_executor(self.readers, next, chunks, b""):
-                yield Reply("raw", chunk)
+            while chunk:
+                for start in range(0, len(chunk), RAW_CHUNK):
+                    yield Reply("raw", chunk[start:start + RAW_CHUNK])
+                chunk = await self.loop.run_in_executor(self.readers, next, chunks, b"")
 
     @verb(callers=READERS, remember=True)
     async def dele(self, user: UserName, number: Number) -> None:
@@ -194,7 +194,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     async def blob(self, user: UserName, number: Number, *more: Number) -> list:
         """Tell where messages lie, for readers on this machine: path ; offset ; length ; prefix of each. It is prefix, then octets of the file.
 
-        One that does not exist is an error when it is alone, and has an empty path among others.
+        A small one is prefix alone, without a path. One that does not exist is an error when it is alone; among others its prefix is empty too.
         """
         account = await self._account(user)
         if not more:
@@ -204,6 +204,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         return [word for each in (number, *more) for word in (self._place(found[each]) if each in found else ("", 0, 0, b""))]
 
     def _place(self, message: Message) -> list:
+        if message.content is not None:
+            return ["", 0, 0, message.prefix + message.content]
         return [*self.blobs.place(message.blob, message.length), message.prefix]
 
     @verb(callers=READERS, remember=True)
@@ -347,7 +349,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         return gone
 
     async def _store(self, account: str, recipient: str, chunks: AsyncIterator[bytes]) -> int:
-        ends, incoming, head = LineEnds(), self.blobs.incoming(), b""
+        ends, incoming, head = LineEnds(), self.mailboxes.stowage.open(), b""
         try:
             async for chunk in chunks:
                 chunk = ends.feed(chunk)
@@ -361,7 +363,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         try:
             result = await self.turn.run(lambda: self.mailboxes.append(account, recipient, blob, head))
         finally:
-            self.blobs.release((blob.hash,))
+            self.mailboxes.stowage.release([blob])
         self.counters["stored"] += 1
         self.log.info("stored", to=account, mailbox=result.mailbox, uid=result.uid, size=blob.length)
         self.alert(account)
@@ -370,9 +372,9 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     def _keep(self, incoming) -> Blob:
         blob = incoming.finish()
         try:
-            self.blobs.sync()
+            self.mailboxes.stowage.sync()
         except OSError:
-            self.blobs.release((blob.hash,))
+            self.mailboxes.stowage.release([blob])
             raise
         return blob
 

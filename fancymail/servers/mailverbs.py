@@ -22,6 +22,7 @@ from fancymail.mail.uidset import Ranges
 from fancymail.servers.mailstore import FRAME, uid_frames
 from fancymail.servers.refusals import refusals
 from fancymail.storage.blobs import HEAD
+from fancymail.storage.ports.blobs import Blob
 from fancymail.storage.ports.reader import COLUMNS, CONTENT, PLACES, Content
 from fancymail.storage.slots import read_slot
 
@@ -107,32 +108,24 @@ class ChangingVerbs:
             added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota,
                                                                                  tuple(replacing) if replacing else None))
         finally:
-            self.blobs.release(blobs)
+            self.mailboxes.stowage.release(blobs)
             self._unlink(pieces)
         self.counters["appended"] += added.count
         return list(added)
 
-    def _keep_letters(self, pieces: list[tuple[dict, bytes]], pinned: list[bytes]) -> list[Letter]:
-        """In the thread: contents into the blob store; what is derived of them."""
+    def _keep_letters(self, pieces: list[tuple[dict, bytes]], taken: list[Blob]) -> list[Letter]:
+        """In the thread: take the contents in, and derive what is derived of them."""
         letters = []
         for facts, content in pieces:
             if "file" in facts:
                 with read_slot(self.incoming / facts["file"]) as slot:
-                    blob, _ = self.blobs.link(slot)
+                    blob, _ = self.mailboxes.stowage.take(slot)
                     content = slot.read()
             else:
-                blob = self._write(content)
-            pinned.append(blob.hash)
+                blob = self.mailboxes.stowage.keep(content)
+            taken.append(blob)
             letters.append(Letter(blob, content[:HEAD], facts["date"], facts["flags"], precompute(b"", content, facts["date"])))
         return letters
-
-    def _write(self, content: bytes):
-        incoming = self.blobs.incoming()
-        try:
-            incoming.write(content)
-            return incoming.finish()
-        finally:
-            incoming.abort()
 
     def _unlink(self, pieces: list[tuple[dict, bytes]]) -> None:
         for facts, _ in pieces:

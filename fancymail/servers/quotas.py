@@ -107,16 +107,7 @@ class Quotas:
         content = made_here(self.hostname, f"quota{now}", now) + _LETTER.format(
             domain=account.rpartition("@")[2], account=account, percent=used * 100 // quota, date=format_date(now), number=now,
             used=used >> 20, quota=quota >> 20).encode()
-        incoming = self.mailboxes.blobs.incoming()
-        try:
-            incoming.write(content)
-            blob = incoming.finish()
-        finally:
-            incoming.abort()
-        try:
-            self.mailboxes.blobs.sync()
-            await self.turn.run(lambda: self.mailboxes.append(account, "", blob, content))
-        finally:
-            self.mailboxes.blobs.release([blob.hash])
+        blob = self.mailboxes.stowage.keep(content)         # a small one: its row brings it to the disk
+        await self.turn.run(lambda: self.mailboxes.append(account, "", blob, content))
         self.log.info("warned", account=account, octets=used, quota=quota)
         self.alert(account)

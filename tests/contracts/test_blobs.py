@@ -50,14 +50,14 @@ def test_what_is_linked_can_be_read(blobs, slot):
     blobs.sync()
     assert blob == Blob(sha256(CONTENT).digest(), len(CONTENT))
     assert head == CONTENT
-    assert b"".join(blobs.read(*blob)) == CONTENT
+    assert b"".join(blobs.read(*blob[:2])) == CONTENT
     assert blobs.verify(blob.hash)
 
 
 def test_what_comes_in_pieces_can_be_read(blobs):
     blob = take(blobs, CONTENT)
     assert blob == Blob(sha256(CONTENT).digest(), len(CONTENT))
-    assert list(blobs.read(*blob, chunk=10)) == [CONTENT[start:start + 10] for start in range(0, len(CONTENT), 10)]
+    assert list(blobs.read(*blob[:2], chunk=10)) == [CONTENT[start:start + 10] for start in range(0, len(CONTENT), 10)]
 
 
 def test_the_same_content_is_kept_once(blobs, slot):
@@ -72,7 +72,7 @@ def test_the_same_content_is_kept_once(blobs, slot):
 
 def test_an_empty_content_is_a_content(blobs, slot):
     blob, head = blobs.link(slot(b""))
-    assert (blob.length, head, list(blobs.read(*blob))) == (0, b"", [])
+    assert (blob.length, head, list(blobs.read(*blob[:2]))) == (0, b"", [])
     assert blobs.verify(blob.hash)
 
 
@@ -133,13 +133,13 @@ def files(tmp_path):
 def test_a_link_is_a_link_and_not_a_copy(files, slot, tmp_path):
     opened = slot()
     blob, _ = files.link(opened)
-    place = files.place(*blob)
+    place = files.place(*blob[:2])
     assert os.stat(place.path).st_ino == opened.inode
     with open(place.path, "rb") as file:
         file.seek(place.offset)
         assert file.read(place.length) == CONTENT
     (tmp_path / "slot").unlink()
-    assert b"".join(files.read(*blob)) == CONTENT
+    assert b"".join(files.read(*blob[:2])) == CONTENT
 
 
 def test_a_flipped_bit_is_never_linked(files, slot, tmp_path):
@@ -165,7 +165,7 @@ def test_the_verified_file_is_linked_whatever_its_path_is_by_now(files, slot, tm
     (tmp_path / "slot").rename(tmp_path / "elsewhere")
     (tmp_path / "slot").symlink_to("/etc/passwd")
     blob, _ = files.link(opened)
-    assert b"".join(files.read(*blob)) == CONTENT
+    assert b"".join(files.read(*blob[:2])) == CONTENT
 
 
 def test_a_slot_that_was_used_again_meanwhile_is_not_linked(files, slot, tmp_path, monkeypatch):
@@ -186,23 +186,23 @@ def test_another_filesystem_means_a_copy(files, slot, monkeypatch):
     opened = slot()
     monkeypatch.setattr(os, "link", refuse)
     blob, _ = files.link(opened)
-    assert b"".join(files.read(*blob)) == CONTENT
-    assert os.stat(files.place(*blob).path).st_ino != opened.inode
+    assert b"".join(files.read(*blob[:2])) == CONTENT
+    assert os.stat(files.place(*blob[:2]).path).st_ino != opened.inode
     assert files.verify(blob.hash)
 
 
 def test_a_bare_slot_is_copied_into_the_format(files, tmp_path):
     (tmp_path / "bare").write_bytes(CONTENT)
     blob, _ = files.link(read_slot(tmp_path / "bare"))
-    assert b"".join(files.read(*blob)) == CONTENT
-    assert read_slot(files.place(*blob).path).sha256 == blob.hash
+    assert b"".join(files.read(*blob[:2])) == CONTENT
+    assert read_slot(files.place(*blob[:2]).path).sha256 == blob.hash
 
 
 def test_a_torn_file_under_the_name_is_replaced(files, slot):
     blob, _ = files.link(slot())
-    os.truncate(files.place(*blob).path, 3)
+    os.truncate(files.place(*blob[:2]).path, 3)
     files.link(slot(name="again"))
-    assert b"".join(files.read(*blob)) == CONTENT
+    assert b"".join(files.read(*blob[:2])) == CONTENT
 
 
 def test_a_full_disk_unpins(files, slot, monkeypatch):
@@ -269,7 +269,7 @@ def test_a_symbolic_link_is_not_followed(files, tmp_path):
 
 def test_a_damaged_blob_does_not_verify(files, slot):
     blob, _ = files.link(slot())
-    with open(files.place(*blob).path, "r+b") as file:
+    with open(files.place(*blob[:2]).path, "r+b") as file:
         file.seek(70)
         file.write(b"#")
     assert not files.verify(blob.hash)

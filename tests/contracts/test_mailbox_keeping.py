@@ -258,7 +258,7 @@ def test_what_lacks_derived(alice, store):
         found += some
         after = some[0].place
     assert sorted(row.blob for row in found) == sorted(sha256(text).digest() for text in (b"b", b"c", b"d"))
-    assert [row[1:] for row in alice.underived("INBOX", [(3, 9)], VERSION)] == [(sha256(b"c").digest(), 1, b"X: y\r\n", NOW - 5)]
+    assert [row[1:] for row in alice.underived("INBOX", [(3, 9)], VERSION)] == [(sha256(b"c").digest(), 1, b"X: y\r\n", NOW - 5, None)]
     store.derive((row, derived("late")) for row in found)
     assert store.underived(VERSION, (0, 0), 9) == [] == alice.underived("INBOX", ALL, VERSION)
     assert len(alice.underived("INBOX", ALL, VERSION + 1)) == 3
@@ -286,6 +286,52 @@ def test_derived_of_what_went_is_left_out(alice, store):
     alice.create("INBOX", NOW)
     fill(alice, 1, "INBOX")
     assert len(alice.underived("INBOX", ALL, VERSION)) == 1
+
+
+# Small contents
+
+def small(text: str, mailbox: str = "INBOX"):
+    return message(text, mailbox=mailbox)._replace(content=text.encode())
+
+
+def test_a_small_content_is_kept_with_its_message(alice, store):
+    bob = store.account(BOB)
+    bob.create("INBOX", NOW)
+    alice.create("Work", NOW)
+    alice.deliver([small("tea"), message("large"), small("")], NOW)
+    bob.deliver([small("tea")], NOW)
+    assert [row.content for row in alice.messages("INBOX", ALL)] == [b"tea", None, b""]
+    assert bob.message("INBOX", 1).content == b"tea"
+    assert [row.content for row in alice.underived("INBOX", [(1, 2)], VERSION)] == [b"tea", None]
+    assert store.underived(VERSION, (0, 0), 1)[0].content == b"tea"
+    alice.copy("INBOX", [(1, 1)], "Work", NOW)
+    alice.expunge("INBOX", ALL, NOW)
+    assert [row.content for row in alice.kept("INBOX", ALL)] == [b"tea", None, b""]
+    assert store.purge(NOW + 10, Keep(expunged=1, blobs=0)) == [message("large").blob]
+    assert alice.message("Work", 1).content == bob.message("INBOX", 1).content == b"tea"
+
+
+def test_a_small_content_is_no_blob(alice, store):
+    alice.deliver([small("tea"), message("large")], NOW)
+    assert store.referenced([small("tea").blob, message("large").blob]) == {message("large").blob}
+    alice.deliver([message("tea")], NOW)                # the same octets as a blob: of an older release
+    assert store.referenced([small("tea").blob]) == {small("tea").blob}
+    alice.expunge("INBOX", [(3, 3)], NOW)
+    assert store.purge(NOW + 10, Keep(expunged=1, blobs=0)) == [small("tea").blob]
+    assert alice.message("INBOX", 1).content == b"tea"
+
+
+def test_a_forgotten_account_takes_its_contents_along(alice, store):
+    bob = store.account(BOB)
+    bob.create("INBOX", NOW)
+    alice.deliver([small("tea"), small("coffee")], NOW)
+    bob.deliver([small("tea")], NOW)
+    alice.forget(NOW)
+    assert bob.message("INBOX", 1).content == b"tea"
+    assert store.purge(NOW + 10, Keep(blobs=0)) == []
+    alice.create("INBOX", NOW)
+    alice.deliver([message("coffee")], NOW)
+    assert alice.message("INBOX", 1).content is None
 
 
 def test_rebuild_keeps_what_clients_know(alice):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,6 +29,7 @@ from fancymail.storage.slots import write_slot
 
 NOW = 1_800_000_000.0
 CONTENT = b"Received: from x\r\nMessage-ID: <1@x.test>\r\nSubject: tea\r\n\r\nAt five.\r\n"
+LARGE = CONTENT + b"With milk.\r\n" * 5000
 
 
 class World:
@@ -108,17 +110,26 @@ async def world(tmp_path):
     world.mailboxes.blobs.close()
 
 
-async def test_a_message_is_linked_entered_and_done(world):
-    path = world.push("alice@example.test", "bob@example.test")
+@pytest.mark.parametrize("content", [CONTENT, LARGE])
+async def test_a_message_is_taken_entered_and_done(world, content):
+    path = world.push("alice@example.test", "bob@example.test", content=content)
     await world.run()
     assert world.said == [("done", "incoming", path)]
     (message,) = world.inbox()
-    assert b"".join(world.mailboxes.blobs.read(message.blob, message.length)) == CONTENT
+    assert b"".join(world.mailboxes.octets(message)) == message.prefix + content
     assert message.prefix == b"Return-Path: <carol@x.test>\r\nDelivered-To: alice@example.test\r\n"
     assert message.internaldate == NOW - 9
     assert len(world.inbox("bob@example.test")) == 1
     assert sorted(world.alerts) == ["alice@example.test", "bob@example.test"]
     assert world.mailboxes.blobs._pins == {}
+
+
+async def test_a_small_one_needs_no_file(world):
+    path = world.push("alice@example.test")
+    await world.run()
+    assert world.inbox()[0].content == CONTENT
+    assert os.stat(path).st_nlink == 1              # the queue may use it again
+    assert not list((world.folder / "blobs").glob("??/*"))
 
 
 async def test_contents_are_durable_before_rows_and_rows_before_the_queue_hears(world, monkeypatch):
@@ -135,7 +146,7 @@ async def test_contents_are_durable_before_rows_and_rows_before_the_queue_hears(
     for name in ("link", "sync", "release"):
         monkeypatch.setattr(blobs, name, note(name, getattr(blobs, name)))
     monkeypatch.setattr(world.mailboxes, "deliver", note("rows", world.mailboxes.deliver))
-    world.push("alice@example.test")
+    world.push("alice@example.test", content=LARGE)
     await world.run()
     assert [step for step in steps if step not in ("resume", "take", "quota")] == ["link", "sync", "rows", "done", "release"]
 

@@ -20,6 +20,7 @@ from tests.servers_kit import operator, running
 ALICE, BOB = "alice@example.test", "bob@example.test"
 TABLES = {"server": {"default-domain": "example.test", "hostname": "mail.example.test"}, "log": {"console": "never"}}
 MESSAGE = b"Subject: one\r\n\r\nThis is the first message.\r\n"
+LARGE = MESSAGE + b"Line upon line.\r\n" * 5000
 
 
 class Suite:
@@ -255,12 +256,16 @@ async def test_a_large_maildrop_comes_in_chunks(suite):
 
 
 async def test_a_message_can_be_read_where_it_lies(suite):
+    await suite.push(ALICE, content=LARGE)
     await suite.push(ALICE)
-    await suite.until(ALICE, 1)
+    await suite.until(ALICE, 2)
     path, offset, length, prefix = await suite.mailbox.call("blob", ALICE, 1)
     with open(path, "rb") as file:
         file.seek(int(offset))
         assert prefix + file.read(int(length)) == await suite.retr(ALICE, 1)
+    small = await suite.mailbox.call("blob", ALICE, 2)
+    assert small == [b"", b"0", b"0", await suite.retr(ALICE, 2)] and small[3].endswith(MESSAGE)
+    assert (await suite.mailbox.call("blob", ALICE, 2, 3))[4:] == [b"", b"0", b"0", b""]
 
 
 async def test_a_maildrop_has_one_holder(suite):
@@ -322,7 +327,7 @@ async def test_forget_needs_the_account_to_be_gone(suite):
 
 
 async def test_purge_now(suite):
-    await suite.mailbox.write_raw("store", ALICE, "", 1, content=b"x")
+    await suite.mailbox.write_raw("store", ALICE, "", len(LARGE), content=LARGE)
     await suite.mailbox.call("dele", ALICE, 1)
     assert await suite.mailbox.call("purge") == [b"0"]
     suite.daemon.mailboxes.keep = suite.daemon.mailboxes.keep._replace(expunged=-1, blobs=0)
@@ -330,7 +335,7 @@ async def test_purge_now(suite):
 
 
 async def test_a_lost_content_is_an_error_and_no_end(suite, tmp_path):
-    await suite.mailbox.write_raw("store", ALICE, "", len(MESSAGE), content=MESSAGE)
+    await suite.mailbox.write_raw("store", ALICE, "", len(LARGE), content=LARGE)
     (blob,) = (tmp_path / "mail/blobs").glob("??/*")
     blob.write_bytes(b"short")
     with pytest.raises(IpcError, match="lost"):

@@ -32,7 +32,7 @@ class Kit:
 
     def letters(self, name: str = "INBOX") -> list[bytes]:
         found = self.daemon.records.account(ALICE).messages(name, [(1, LARGEST)])
-        return [b"".join(self.daemon.blobs.read(message.blob, message.length)) for message in found]
+        return [b"".join(self.daemon.mailboxes.octets(message)) for message in found]
 
 
 @pytest.fixture

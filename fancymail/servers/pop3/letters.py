@@ -24,7 +24,7 @@ AHEAD = 32                      # messages whose places are asked for in one req
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a message lies: `prefix`, then `length` octets of a file from `offset` on."""
+    """Where a message lies: `prefix`, then `length` octets of a file from `offset` on; a small one is `prefix` alone, and has no path."""
 
     path: bytes
     offset: int
@@ -74,6 +74,8 @@ class Letters:
             await sending
 
     def _send_from(self, event: Retrieve, place: Place) -> Coroutine | None:
+        if not place.path:
+            return self._say(event, place.prefix)
         fd = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC)
         if len(place.prefix) + place.length > SMALL:
             return self._stream(fd, event, place)
@@ -83,8 +85,10 @@ class Letters:
             os.close(fd)
         if len(content) < len(place.prefix) + place.length:
             raise OSError(f"{os.fsdecode(place.path)} is shorter than it was")
+        return self._say(event, content)
+
+    def _say(self, event: Retrieve, content: bytes) -> None:
         self._engine.content(content if event.lines is None else Top(event.lines)(content))
-        return None
 
     async def _stream(self, fd: int, event: Retrieve, place: Place) -> None:
         """Send a large message. From here on an error can only end the connection: the client counts on an end."""
@@ -114,7 +118,7 @@ def _cut(top: Top, stuff: Callable[[bytes], bytes]) -> Callable[[bytes], bytes |
 
 def _place(words: list[bytes], index: int) -> Place:
     path, offset, length, prefix = words[4 * index:4 * index + 4]
-    if not path:
+    if not path and not prefix:
         raise IpcError("5.5.4", "no such message")
     return Place(path, int(offset), int(length), prefix)
 

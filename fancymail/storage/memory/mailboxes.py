@@ -31,6 +31,7 @@ class Msg(NamedTuple):
     internaldate: int
     emailid: str
     threadid: str
+    content: bytes | None
 
 
 class Row(NamedTuple):
@@ -107,7 +108,7 @@ class MemoryMailboxes:
 
     def underived_one(self, mid: int) -> Underived:
         msg = self.msgs[mid]
-        return Underived((0, mid), msg.blob, msg.length, msg.prefix, msg.internaldate)
+        return Underived((0, mid), msg.blob, msg.length, msg.prefix, msg.internaldate, msg.content)
 
     def lacks(self, mid: int, version: int) -> bool:
         return mid not in self.derivations or self.derivations[mid].version != version
@@ -126,7 +127,7 @@ class MemoryMailboxes:
         for key in [key for key, row in self.tombs.items() if row.expunged < now - keep.expunged]:
             mid = self.tombs.pop(key).mid
             if all(row.mid != mid for rows in (self.states, self.tombs) for row in rows.values()):
-                self.garbage[self.msgs.pop(mid).blob] = now
+                self.drop(mid, now)
                 self.derivations.pop(mid, None)
         self.removed = {number: value for number, value in self.removed.items() if value[3] >= now - keep.expunged}
         self.deliveries = {key: value for key, value in self.deliveries.items() if value[1] >= now - keep.delivered}
@@ -138,7 +139,17 @@ class MemoryMailboxes:
 
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
         """Those that some message names."""
-        return set(blobs) & {msg.blob for msg in self.msgs.values()}
+        return set(blobs) & {msg.blob for msg in self.msgs.values() if msg.content is None}
+
+    def content(self, blob: bytes) -> bytes | None:
+        """The octets of a small content that some message has."""
+        return next((msg.content for msg in self.msgs.values() if msg.blob == blob and msg.content is not None), None)
+
+    def drop(self, mid: int, now: int) -> None:
+        """Forget a message; its blob may be garbage from now on."""
+        msg = self.msgs.pop(mid)
+        if msg.content is None:
+            self.garbage[msg.blob] = now
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -397,7 +408,8 @@ class MemoryAccount:
         for box in self.mailboxes():
             self.remove(box.name, now)
         mids = {mid for mid, msg in self.store.msgs.items() if msg.account == self.name}
-        self.store.garbage.update({self.store.msgs.pop(mid).blob: now for mid in mids})
+        for mid in mids:
+            self.store.drop(mid, now)
         self.store.tombs = {key: row for key, row in self.store.tombs.items() if row.mid not in mids}
         self.store.threads = {key: value for key, value in self.store.threads.items() if key[0] != self.name}
         self.store.deliveries = {key: value for key, value in self.store.deliveries.items() if value[0] != self.name}
@@ -424,7 +436,8 @@ class MemoryAccount:
 
     def _message(self, uid: int, row: Row) -> Message:
         msg = self.store.msgs[row.mid]
-        return Message(uid, row.flags, row.modseq, msg.blob, msg.length, msg.prefix, msg.internaldate, row.savedate, msg.emailid, msg.threadid)
+        return Message(uid, row.flags, row.modseq, msg.blob, msg.length, msg.prefix, msg.internaldate, row.savedate, msg.emailid, msg.threadid,
+                       msg.content)
 
     def _keep(self, delivery: Delivery) -> int:
         emailid = "M" + sha256(delivery.blob + delivery.prefix).hexdigest()[:32]
@@ -433,7 +446,8 @@ class MemoryAccount:
         for key in keys:
             self.store.threads.setdefault(key, threadid)
         mid = self.store.number()
-        self.store.msgs[mid] = Msg(self.name, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid, threadid)
+        self.store.msgs[mid] = Msg(self.name, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid, threadid,
+                                   delivery.content)
         if delivery.derived is not None:
             self.store.derivations[mid] = delivery.derived
         return mid

@@ -54,6 +54,11 @@ class MemoryReader:
         """One mailbox."""
         return MemoryBox(self, account, mailbox)
 
+    def content(self, blob: bytes, length: int) -> bytes:
+        """A content, wherever it is kept."""
+        octets = self.store.content(blob)
+        return b"".join(self.blobs.read(blob, length)) if octets is None else octets
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -84,7 +89,7 @@ class MemoryBox:
 
     async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
         """Octets of a message."""
-        whole = content.prefix + b"".join(self.reader.blobs.read(content.blob, content.length))
+        whole = content.prefix + self.reader.content(content.blob, content.length)
         return whole[start:] if length is None else whole[start:start + length]
 
     async def matching(self, words: Sequence[str], place: str, uids: Ranges) -> list[int]:
@@ -108,7 +113,7 @@ class MemoryBox:
         store = self.reader.store
         if store.lacks(mid, VERSION):
             msg = store.msgs[mid]
-            store.derivations[mid] = self.reader.precompute(msg.prefix, b"".join(self.reader.blobs.read(msg.blob, msg.length)), msg.internaldate)
+            store.derivations[mid] = self.reader.precompute(msg.prefix, self.reader.content(msg.blob, msg.length), msg.internaldate)
         return store.derivations[mid]
 
     def _box(self) -> Mailbox:

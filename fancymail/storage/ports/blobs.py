@@ -1,7 +1,8 @@
-"""The port of message contents: octets kept once by their SHA-256, shared by all recipients. tests/contracts/test_blobs.py holds all engines to it.
+"""The port of large contents: octets kept once by their SHA-256, shared by all recipients. tests/contracts/test_blobs.py holds all engines to it.
 
-Asked by core/mailboxes.py and fm-mailbox. `link` and `write` pin what they bring in: a pinned blob survives `discard`; `release` it once the
-rows that name it are committed (or are not going to be). Calls may come from a worker thread. It never decides what is garbage: rows do.
+Small ones do not come here, they stay with their rows. Asked by core/stowage.py, core/mailboxes.py and fm-mailbox. `link` and `write` pin what
+they bring in: a pinned blob survives `discard`; `release` it once the rows that name it are committed (or are not going to be). Calls may come
+from a worker thread. It never decides what is garbage: rows do.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ class BadContent(Exception):
 
 
 class Blob(NamedTuple):
-    """A content that is in the store."""
+    """A content that is in the store, or a small one that is here whole."""
 
     hash: bytes                 # SHA-256, 32 octets
     length: int                 # octets
+    octets: bytes | None = None     # of a small one: whoever keeps its row keeps them too; None: they are in the store
 
 
 class Place(NamedTuple):

@@ -2,7 +2,8 @@
 
 Asked by core/mailboxes.py only, inside the one process that writes. All calls are synchronous and short; what happens between entering and
 leaving `transaction()` becomes durable together or not at all. UIDs, UIDVALIDITY and modseq never go back, whatever is deleted.
-It never holds content: a message names its blob by hash (ports/blobs.py).
+A message names its content by hash; the octets of a small one are kept with it, once for all messages that have it, a large one is a blob
+(ports/blobs.py, core/stowage.py).
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Message(NamedTuple):
     savedate: int
     emailid: str                # RFC 8474 5
     threadid: str
+    content: bytes | None = None        # the octets of a small one; None: they are a blob
 
     @property
     def size(self) -> int:
@@ -99,6 +101,7 @@ class Delivery(NamedTuple):
     flags: int = 0
     keywords: Sequence[str] = ()
     derived: Derived | None = None      # None: it is made later
+    content: bytes | None = None        # the octets of a small one, to be kept with it; None: they are a blob
 
 
 class Delivered(NamedTuple):
@@ -136,6 +139,7 @@ class Underived(NamedTuple):
     length: int
     prefix: bytes
     internaldate: int
+    content: bytes | None = None        # as of Message
 
 
 class Usage(NamedTuple):

@@ -15,12 +15,14 @@ from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWOR
 from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.mailboxes import (
     Change, Delivered, Delivery, Mailbox, MailboxExists, Message, Name, NoSuchMailbox, State, Stored, TooManyKeywords, Usage)
+from fancymail.storage.sqlite import contents
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE, Annotations
 from fancymail.storage.sqlite.delivery import deliver
 from fancymail.storage.sqlite.shard import Shard
 
-MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, emailid, threadid"
+MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, emailid, threadid, octets"
 BURIED = MESSAGE.replace("modseq", "0")
+WHOLE = "JOIN msg USING (mid) LEFT JOIN content ON content.number = msg.content"
 
 
 CHANGES_KEPT = 1000             # records of the change log of each mailbox, at least
@@ -139,12 +141,12 @@ class SqliteAccount(Annotations):
 
     def messages(self, name: Name, uids: Ranges) -> list[Message]:
         """Those that exist."""
-        sql = f"SELECT {MESSAGE} FROM state JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
+        sql = f"SELECT {MESSAGE} FROM state {WHOLE} WHERE {RANGE} ORDER BY uid"
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
     def kept(self, name: Name, uids: Ranges) -> list[Message]:
         """Expunged ones that are still kept."""
-        sql = f"SELECT {BURIED} FROM tomb JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
+        sql = f"SELECT {BURIED} FROM tomb {WHOLE} WHERE {RANGE} ORDER BY uid"
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
     def set_flags(self, name: Name, uids: Ranges, add: int, remove: int, unchanged_since: int | None = None) -> Stored:
@@ -281,12 +283,14 @@ class SqliteAccount(Annotations):
             for box in self.mailboxes():
                 self.remove(box.name, now)
             shard.execute("DELETE FROM tomb WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
-            shard.execute("INSERT INTO garbage SELECT DISTINCT blob, ? FROM msg WHERE account = ? "
+            shard.execute("INSERT INTO garbage SELECT DISTINCT blob, ? FROM msg WHERE account = ? AND content IS NULL "
                           "ON CONFLICT DO UPDATE SET since = excluded.since", (now, *row))
             for table in ("derived", "text"):
                 shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
+            kept = shard.execute("SELECT DISTINCT blob, content FROM msg WHERE account = ? AND content IS NOT NULL", row).fetchall()
             for table in ("msg", "reference", "delivered", "subscription", "metadata", "removed"):
                 shard.execute(f"DELETE FROM {table} WHERE account = ?", row)
+            contents.drop(shard, kept)
 
     # For this module and storage/sqlite/delivery.py
 

@@ -15,7 +15,7 @@ from fancymail.storage.sqlite.shard import Shard
 MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
 SIZE = "length + octet_length(prefix)"
 LACKING = "NOT EXISTS (SELECT 1 FROM derived WHERE derived.mid = msg.mid AND derived.version = ?)"
-UNDERIVED = "msg.mid, blob, length, prefix, internaldate"
+UNDERIVED = "msg.mid, blob, length, prefix, internaldate, octets FROM msg LEFT JOIN content ON content.number = msg.content"
 
 
 class Annotations:
@@ -77,7 +77,7 @@ class Annotations:
         if box is None and not isinstance(name, int):
             raise NoSuchMailbox(name)
         number, account = box.id if box else name, self._account()
-        sql = " UNION ALL ".join(f"SELECT {UNDERIVED} FROM {table} JOIN msg USING (mid) WHERE mailbox = ? AND uid BETWEEN ? AND ? "
+        sql = " UNION ALL ".join(f"SELECT {UNDERIVED} JOIN {table} ON {table}.mid = msg.mid WHERE mailbox = ? AND uid BETWEEN ? AND ? "
                                  f"AND msg.account = ? AND {LACKING}" for table in ("state", "tomb"))
         rows = {row[0]: row for pair in uids for row in self.shard.execute(sql, (number, *pair, account, version) * 2)}
         return [Underived((self.shard.number, mid), *row) for mid, *row in rows.values()]

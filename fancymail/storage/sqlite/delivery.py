@@ -1,7 +1,7 @@
 """Adding messages to mailboxes in SQLite: the hot path of delivery, a handful of prepared statements per message.
 
-Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its state and the counters are
-rows of one transaction: either all of them survive a crash or none.
+Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its small content, its state and
+the counters are rows of one transaction: either all of them survive a crash or none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox
+from fancymail.storage.sqlite import contents
 from fancymail.storage.sqlite.derived import keep
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, now: int) 
                         (delivery.internaldate, delivery.queue_id, delivery.recipient))
         return Delivered(*row, True)
     emailid = email_id(delivery.blob, delivery.prefix)
-    (mid,) = shard.one("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid) VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING mid",
-                       (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid,
-                        _thread(shard, filing.account, delivery.references, emailid)))
+    content = None if delivery.content is None else contents.keep(shard, delivery.blob, delivery.content)
+    (mid,) = shard.one("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+                       "RETURNING mid", (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid,
+                                         _thread(shard, filing.account, delivery.references, emailid), content))
     if delivery.derived is not None:
         keep(shard, mid, delivery.derived)
     flags = delivery.flags

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fancymail.mail.derived import Derived
 from fancymail.storage.ports.mailboxes import Keep, Mailbox, Underived, effective_rights
-from fancymail.storage.sqlite import derived
+from fancymail.storage.sqlite import contents, derived
 from fancymail.storage.sqlite.account import CHANGES_KEPT, SqliteAccount
 from fancymail.storage.sqlite.annotations import LACKING, MAILBOX, UNDERIVED
 from fancymail.storage.sqlite.database import open_database
@@ -67,7 +67,7 @@ class SqliteMailboxes:
         """The next messages of which nothing of this version was derived."""
         for shard in self.shards[after[0]:]:
             mid = after[1] if shard.number == after[0] else 0
-            rows = shard.execute(f"SELECT {UNDERIVED} FROM msg WHERE mid > ? AND {LACKING} ORDER BY mid LIMIT ?", (mid, version, limit)).fetchall()
+            rows = shard.execute(f"SELECT {UNDERIVED} WHERE mid > ? AND {LACKING} ORDER BY mid LIMIT ?", (mid, version, limit)).fetchall()
             if rows:
                 return [Underived((shard.number, mid), *row) for mid, *row in rows]
         return []
@@ -95,7 +95,7 @@ class SqliteMailboxes:
 
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
         """Those that some message names."""
-        return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM msg WHERE blob = ?", (blob,))}
+        return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM msg WHERE blob = ? AND content IS NULL", (blob,))}
 
     def close(self) -> None:
         """Let go of the files."""
@@ -119,11 +119,14 @@ def shared(shard: Shard | ReadShard, account: str) -> list[tuple[str, Mailbox, s
 
 
 def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
-    """Delete those messages that are in no mailbox and no tomb any more; their blobs may be garbage from now on."""
+    """Delete those messages that are in no mailbox and no tomb any more, with small contents; their blobs may be garbage from now on."""
     for mid in mids:
-        for (blob,) in shard.execute(f"DELETE FROM msg WHERE mid = ? AND {UNUSED} RETURNING blob", (mid,)):
+        for blob, content in shard.execute(f"DELETE FROM msg WHERE mid = ? AND {UNUSED} RETURNING blob, content", (mid,)).fetchall():
             derived.forget(shard, mid)
-            shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
+            if content is None:
+                shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
+            else:
+                contents.drop(shard, [(blob, content)])
 
 
 def _delete(shard: Shard, table: str, key: str, column: str, before: int, returning: str) -> list[tuple]:

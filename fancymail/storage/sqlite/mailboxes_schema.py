@@ -1,7 +1,8 @@
 """The tables of a shard of mailbox state, as migration steps (storage/sqlite/database.py). Their text never changes once released.
 
 Narrow `state` (what changes) apart from `msg` (what never does): marking a mailbox read rewrites few pages. Rows of `msg` are shared by copies
-and by tombstones, and counted by these rows alone. All belongs to an account, so accounts can move between shards and engines.
+and by tombstones, and counted by these rows alone; a row of `content` lives as long as some row of `msg` names it. All belongs to an account,
+so accounts can move between shards and engines.
 """
 
 from __future__ import annotations
@@ -141,5 +142,12 @@ STEPS = (
             at INTEGER NOT NULL
         ) STRICT;
         CREATE INDEX removed_name ON removed(account, name, at);
+    """),
+    Step("contents", """
+        CREATE TABLE content(                               -- octets of small messages, apart from msg, which is read without them
+            number INTEGER PRIMARY KEY,                     -- ascending: new ones lie side by side
+            octets BLOB NOT NULL
+        ) STRICT;
+        ALTER TABLE msg ADD COLUMN content INTEGER;         -- NULL: they are a blob. Messages of one hash share a content
     """),
 )

@@ -20,7 +20,7 @@ from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.contents import Contents
 from fancymail.storage.ports.mailboxes import Mailbox, State, StoreFailed
 from fancymail.storage.ports.reader import STORED, Changes, Content, Loaded, MailboxGone, Shared
-from fancymail.storage.sqlite import fulltext
+from fancymail.storage.sqlite import contents, fulltext
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE
 from fancymail.storage.sqlite.derived import FIELDS, TEXTS, unpack
 from fancymail.storage.sqlite.mailboxes import shared
@@ -173,7 +173,12 @@ class SqliteBox:
 
     async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
         """Octets of a message."""
-        return self.reader.contents.octets(content, start, length)
+        with self.shard as shard:
+            kept = contents.read(shard, content.blob)
+        if kept is None:
+            return self.reader.contents.octets(content, start, length)
+        whole = content.prefix + kept
+        return whole[start:] if length is None else whole[start:start + length]
 
     async def matching(self, words: Sequence[str], place: str, uids: Ranges) -> list[int]:
         """UIDs of those with all the words."""
