@@ -32,27 +32,56 @@ def cpu_seconds(*roots: int) -> float:
     for root in roots:
         for pid in tree(root):
             if fields := _stat(pid):
-                total += sum(int(value) for value in fields[11:15])      # utime stime cutime cstime
+                total += ticks(fields)
     return total / TICK
 
 
 def pss_mib(*roots: int) -> float:
     """Return the proportional set size of these processes and their descendants, in MiB."""
-    total = 0
-    for root in roots:
-        for pid in tree(root):
-            try:
-                for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1])
-            except OSError:
-                continue
-    return total / 1024
+    return sum(pss_kib(pid) for root in roots for pid in tree(root)) / 1024
+
+
+def pss_by_process(root: int) -> dict[str, float]:
+    """Return name -> MiB of PSS of a process and its descendants; two of one name are added up."""
+    found: dict[str, float] = {}
+    for pid in tree(root):
+        if (kib := pss_kib(pid)) and (name := _name(pid)):
+            found[name] = found.get(name, 0.0) + kib / 1024
+    return found
+
+
+def pss_kib(pid: int) -> int:
+    """Return the PSS of one process, 0 when it is gone."""
+    try:
+        return parse_pss(Path(f"/proc/{pid}/smaps_rollup").read_text())
+    except OSError:
+        return 0
+
+
+def parse_pss(rollup: str) -> int:
+    """Return the KiB of the line `Pss:` of a smaps_rollup."""
+    return next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+
+
+def parse_stat(text: str) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on (index 0). The name before them may hold blanks and brackets."""
+    return text.rpartition(")")[2].split()
+
+
+def ticks(fields: list[str]) -> int:
+    """Return user and system time of a process and of its reaped children, in clock ticks."""
+    return sum(int(value) for value in fields[11:15])      # utime stime cutime cstime
+
+
+def _name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return the fields of /proc/PID/stat from the state on (index 0), or None when the process is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return parse_stat(Path(f"/proc/{pid}/stat").read_text())
     except OSError:
         return None
