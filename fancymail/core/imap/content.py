@@ -1,7 +1,7 @@
-"""The octets of one message while FETCH answers about it: sections read, cut, decoded, long ones in pieces.
+"""The octets of one message while FETCH answers about it: sections cut and decoded, of a message in memory, or of a long one read in pieces.
 
-Made by fetch.py for each message whose content is asked for. Holds at most one piece and the header. What a literal promised is always delivered:
-where the content turns out to be short or lost behind the first piece, spaces fill it up and `damaged` says so.
+Used by fetch.py for each message whose content is asked for. A `Letter` holds at most one piece and the header. What a literal promised is always
+delivered: where the content turns out to be short or lost behind the first piece, spaces fill it up and `damaged` says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SMALL = 1_048_576                   # octets of an encoded part that is decoded 
 
 
 class Letter:
-    """One message: where its octets are, and its table of parts."""
+    """One long message: where its octets are, and its table of parts."""
 
     def __init__(self, box: BoxReader, content: Content, table: bytes, header: int) -> None:
         self.box, self.content, self.table, self.header = box, content, table, header
@@ -118,6 +118,29 @@ class Letter:
         async for piece in self._pieces(span):
             yield machine.feed(piece)
         yield machine.finish()
+
+
+def value_of(item: Section | Binary, octets: bytes, table: bytes, header: int) -> bytes:
+    """What stands behind the label of an item, of a message that is in memory. Raises UnknownEncoding."""
+    if isinstance(item, Binary):
+        return _decoded(item, octets, table)
+    span = sections.locate(item, table, header, len(octets))
+    if span is None:
+        return b"NIL"                                       # RFC 9051 6.4.5: a part that isn't there
+    if sections.picks_fields(item):
+        return pick(item, octets[span[0]:span[0] + span[1]])
+    start, length = sections.cut(span, item.partial)
+    return sections.literal(octets[start:start + length])
+
+
+def _decoded(item: Binary, octets: bytes, table: bytes) -> bytes:
+    found = sections.locate_binary(item, table, len(octets))
+    if found is None:
+        return b"0" if item.size else b"NIL"
+    (start, length), encoding = found
+    machine = decoder(encoding)
+    part = machine.feed(octets[start:start + length]) + machine.finish()
+    return b"%d" % len(part) if item.size else sections.literal8(sections.cut_octets(part, item.partial))
 
 
 def pick(item: Section, header: bytes) -> bytes:

@@ -1,55 +1,27 @@
 """FETCH: answers put together from octets that are ready, for hundreds of messages at a time.
 
-Asked by servers/imap with a view, a reader of its mailbox and the items that the client named. A list of items becomes a plan once: a template, the
-columns it needs, one small function per item. What stands in the arrays or in a column is rendered column by column; only sections of content are
-read message by message, long ones in pieces. It marks nothing as seen: who asks stores \\Seen first, if `sets_seen(items)`.
+Asked by servers/imap with a view, a reader of its mailbox and the items that the client named; plan.py has what these take. What stands in arrays,
+in a column or in short messages is rendered for many at once; long messages are sent one by one, in pieces. It marks nothing as seen: who asks stores
+\\Seen first, if `sets_seen(items)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from functools import lru_cache
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import NamedTuple
 
 from fancymail.core.imap import sections
-from fancymail.core.imap.content import Letter
-from fancymail.core.imap.dates import date_time
+from fancymail.core.imap.content import Letter, value_of
+from fancymail.core.imap.plan import COLUMNS, STATES, Plan, plan
 from fancymail.core.imap.ranges import compress, runs
 from fancymail.core.imap.view import Spans, View
-from fancymail.mail.imap.fetch import (
-    BODY, BODYSTRUCTURE, EMAILID, ENVELOPE, FLAGS, INTERNALDATE, MODSEQ, PREVIEW, PREVIEW_LAZY, SAVEDATE, SIZE, THREADID, UID, Binary, Item, Items)
-from fancymail.mail.imap.strings import string
+from fancymail.mail.imap.fetch import FLAGS, UID, Binary, Item, Items, Section
 from fancymail.storage.ports.reader import CONTENT, BoxReader, Content
 
 MESSAGES = 1_000                    # rendered at once: about 2 ms
 CONTENTS = 100                      # where contents are read
-FULL = 65_536                       # octets that are worth writing
-
-# Items that are one column: its name, its place in the answer, how a value of it is written (None: as it is).
-_COLUMNS: dict[str, tuple[str, bytes, Callable[[Any], bytes] | None]] = {
-    INTERNALDATE: ("internaldate", b"INTERNALDATE %b", date_time),
-    SIZE: ("size", b"RFC822.SIZE %d", None),
-    ENVELOPE: ("envelope", b"ENVELOPE %b", None),
-    BODY: ("body", b"BODY %b", None),
-    BODYSTRUCTURE: ("bodystructure", b"BODYSTRUCTURE %b", None),
-    EMAILID: ("emailid", b"EMAILID (%b)", str.encode),
-    THREADID: ("threadid", b"THREADID %b", lambda value: b"(%b)" % value.encode() if value else b"NIL"),
-    SAVEDATE: ("savedate", b"SAVEDATE %b", lambda value: date_time(value) if value else b"NIL"),
-    PREVIEW: ("preview", b"PREVIEW %b", lambda value: string(value.encode())),
-    PREVIEW_LAZY: ("preview", b"PREVIEW %b", lambda value: string(value.encode())),
-}
-_STATES = {UID: b"UID %d", FLAGS: b"FLAGS (%b)", MODSEQ: b"MODSEQ (%d)"}
-
-
-class Plan(NamedTuple):
-    """What a list of items takes: made once, kept by the list."""
-
-    items: Items
-    pieces: tuple[bytes, ...]       # what is written for each, with the space before it; of contents only what stands before them
-    template: bytes                 # all of them in one
-    columns: tuple[str, ...]        # that have to be read
-    reads: bool                     # contents too
+FULL = 65_536                       # octets of messages that are read and rendered at once; a message with more is a long one
 
 
 class Chunk(NamedTuple):
@@ -61,6 +33,12 @@ class Chunk(NamedTuple):
     modseqs: Sequence[int]
     columns: dict[str, Sequence]
 
+    def part(self, low: int, high: int) -> Chunk:
+        """Some of these messages."""
+        numbers, uids, flags, modseqs, columns = self
+        columns = {name: column[low:high] for name, column in columns.items()}
+        return Chunk(numbers[low:high], uids[low:high], flags[low:high], modseqs[low:high], columns)
+
 
 class Outcome:
     """What the OK or NO behind the answers has to take account of."""
@@ -70,41 +48,11 @@ class Outcome:
         self.unknown_encoding = False       # NO [UNKNOWN-CTE]
 
 
-@lru_cache(512)
-def plan(items: Items) -> Plan:
-    """Work out what it takes to answer these items."""
-    pieces, columns, reads = [], [], False
-    for item in items:
-        if isinstance(item, str):
-            pieces.append(_STATES[item] if item in _STATES else _COLUMNS[item][1])
-            columns += [_COLUMNS[item][0]] if item in _COLUMNS else []
-        elif sections.is_listed(item):
-            pieces.append(item.label.replace(b"%", b"%%") + b" %b")
-            columns += ["fields", "header_length"]
-        else:
-            pieces.append(item.label + b" ")
-            columns += [*CONTENT, "parts", "header_length"]
-            reads = True
-    spaced = tuple(b" " + piece if place else piece for place, piece in enumerate(pieces))
-    return Plan(items, spaced, b"".join(spaced) + b")\r\n", tuple(dict.fromkeys(columns)), reads)
-
-
-async def fetch(view: View, box: BoxReader, items: Items, spans: Spans, outcome: Outcome) -> AsyncIterator[bytes]:
-    """Yield the FETCH answers of the messages at these places, in their order; a piece has 64 KiB or so. Raises MailboxGone."""
+def fetch(view: View, box: BoxReader, items: Items, spans: Spans, outcome: Outcome) -> Answers:
+    """The FETCH answers of the messages at these places, in their order: `async for` gives pieces of 64 KiB or so, and raises MailboxGone."""
     if view.uidonly and len(items) > 1:
         items = tuple(item for item in items if item != UID)            # RFC 9586 3.3: the number is the UID
-    made = plan(items)
-    opening = b"* %d UIDFETCH (" if view.uidonly else b"* %d FETCH ("
-    for low, high in slices(spans, CONTENTS if made.reads else MESSAGES):
-        chunk = await _chunk(view, box, made, low, high, outcome)
-        if not chunk.uids:
-            continue
-        if made.reads:
-            async for piece in _with_contents(view, box, made, opening, chunk, outcome):
-                yield piece
-        else:
-            values = [await _values(view, box, item, chunk, outcome) for item in made.items]
-            yield (opening + made.template) * len(chunk.uids) % tuple(chain.from_iterable(zip(chunk.numbers, *values)))
+    return Answers(view, box, plan(items), spans, outcome)
 
 
 def changed_since(view: View, spans: Spans, modseq: int) -> Spans:
@@ -134,21 +82,6 @@ def slices(spans: Spans, most: int) -> Iterable[tuple[int, int]]:
             yield low, min(low + most, behind)
 
 
-async def _chunk(view: View, box: BoxReader, made: Plan, low: int, high: int, outcome: Outcome) -> Chunk:
-    """Read what the plan wants of the messages at these places; those that cannot be read any more are left out."""
-    uids, flags, modseqs = view.state(low, high)
-    numbers: Sequence[int] = uids if view.uidonly else range(low + 1, high + 1)
-    if not made.columns:
-        return Chunk(numbers, uids, flags, modseqs, {})
-    rows = await read_columns(box, made.columns, uids)
-    if len(rows) < len(uids):
-        outcome.missing += len(uids) - len(rows)
-        there = {row[0] for row in rows}
-        found = [state for state in zip(numbers, uids, flags, modseqs) if state[1] in there]
-        numbers, uids, flags, modseqs = zip(*found) if found else ((), (), (), ())
-    return Chunk(numbers, uids, flags, modseqs, dict(zip(("uid", *made.columns), zip(*rows))))
-
-
 async def read_columns(box: BoxReader, names: Sequence[str], uids: Sequence[int]) -> list[tuple]:
     """Columns of these ascending UIDs; those that were expunged meanwhile are read as long as they are kept."""
     rows = await box.columns(names, compress(uids))
@@ -158,56 +91,151 @@ async def read_columns(box: BoxReader, names: Sequence[str], uids: Sequence[int]
     return rows
 
 
-async def _values(view: View, box: BoxReader, item: Item, chunk: Chunk, outcome: Outcome) -> Iterable[object]:
-    """The value of an item that is no content, of each message."""
-    if item == FLAGS:
-        return map(view.flag_words, chunk.uids, chunk.flags) if view.recent else map(view.image.words, chunk.flags)
-    if item == UID:
-        return chunk.uids
-    if item == MODSEQ:
-        return chunk.modseqs
-    if isinstance(item, str):
-        column, _, written = _COLUMNS[item]
-        return map(written, chunk.columns[column]) if written else chunk.columns[column]
-    fields = chunk.columns["fields"]
-    if None in fields:
-        fields = await _long_headers(box, chunk, outcome)
-    picked = map(sections.picker(item.fields), fields)
-    return map(sections.literal, picked if item.partial is None else [sections.cut_octets(octets, item.partial) for octets in picked])
+class Answers:
+    """An iteration over pieces of answers. No generator: for one message, beginning one costs more than the answer."""
 
+    __slots__ = ("view", "box", "plan", "outcome", "_opening", "_slices", "_chunk", "_place", "_long")
 
-async def _long_headers(box: BoxReader, chunk: Chunk, outcome: Outcome) -> list[bytes]:
-    """`fields`, and where they were too long to be kept, the header itself."""
-    headers = list(chunk.columns["fields"])
-    missing = [place for place, header in enumerate(headers) if header is None]
-    rows = await read_columns(box, (*CONTENT, "header_length"), [chunk.uids[place] for place in missing])
-    found = {row[0]: row for row in rows}
-    for place in missing:
+    def __init__(self, view: View, box: BoxReader, made: Plan, spans: Spans, outcome: Outcome) -> None:
+        self.view, self.box, self.plan, self.outcome = view, box, made, outcome
+        self._opening = b"* %d UIDFETCH (" if view.uidonly else b"* %d FETCH ("
+        self._slices: Iterator[tuple[int, int]] = iter(slices(spans, CONTENTS if made.contents else MESSAGES))
+        self._chunk: Chunk | None = None                        # messages with contents, answered up to `_place`
+        self._place = 0
+        self._long: AsyncIterator[bytes] | None = None          # the answer of a long message that is being sent
+
+    def __aiter__(self) -> Answers:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while True:
+            if self._long is not None:
+                if (piece := await anext(self._long, None)) is not None:
+                    return piece
+                self._long = None
+            if self._chunk is not None:
+                if piece := await self._next_messages():
+                    return piece
+            elif (slice_ := next(self._slices, None)) is None:
+                raise StopAsyncIteration
+            elif (chunk := await self._read(*slice_)).uids:
+                if not self.plan.contents:
+                    return self._rendered(chunk, {})
+                self._chunk, self._place = chunk, 0
+
+    async def _read(self, low: int, high: int) -> Chunk:
+        """Read what the plan wants of the messages at these places; those that cannot be read any more are left out."""
+        uids, flags, modseqs = self.view.state(low, high)
+        numbers: Sequence[int] = uids if self.view.uidonly else range(low + 1, high + 1)
+        names = self.plan.columns
+        if not names:
+            return Chunk(numbers, uids, flags, modseqs, {})
+        rows = await read_columns(self.box, names, uids)
+        if len(rows) < len(uids):
+            self.outcome.missing += len(uids) - len(rows)
+            there = {row[0] for row in rows}
+            found = [state for state in zip(numbers, uids, flags, modseqs) if state[1] in there]
+            numbers, uids, flags, modseqs = zip(*found) if found else ((), (), (), ())
+        chunk = Chunk(numbers, uids, flags, modseqs, dict(zip(("uid", *names), zip(*rows))))
+        if "fields" in names and None in chunk.columns["fields"]:
+            chunk.columns["fields"] = await self._long_headers(chunk)
+        return chunk
+
+    async def _long_headers(self, chunk: Chunk) -> list[bytes]:
+        """`fields`, and where they were too long to be kept, the header itself."""
+        headers = list(chunk.columns["fields"])
+        missing = [place for place, header in enumerate(headers) if header is None]
+        rows = await read_columns(self.box, (*CONTENT, "header_length"), [chunk.uids[place] for place in missing])
+        found = {row[0]: row for row in rows}
+        for place in missing:
+            try:
+                *content, length = found[chunk.uids[place]]
+                headers[place] = await self.box.octets(Content(*content), 0, length)
+            except KeyError:
+                self.outcome.missing += 1
+                headers[place] = b""
+        return headers
+
+    # -- rendering ---------------------------------------------------------------------------------------------------
+
+    def _rendered(self, chunk: Chunk, contents: dict[Item, Sequence[bytes]]) -> bytes:
+        """The answers of some messages by one formatting. Few have flags that no other one has, so these are part of the template."""
+        made, grouped = self.plan, not self.view.recent
+        values = [self._values(item, chunk, contents) for item in made.items if not (grouped and item == FLAGS)]
+        if grouped and made.flagged is not None:
+            before, behind = made.flagged
+            words = {bits: self.view.image.words(bits).replace(b"%", b"%%") for bits in set(chunk.flags)}
+            lines = {bits: self._opening + before + text + behind for bits, text in words.items()}
+            template = b"".join(map(lines.__getitem__, chunk.flags))
+        else:
+            template = (self._opening + made.template) * len(chunk.uids)
+        return template % tuple(chain.from_iterable(zip(chunk.numbers, *values)))
+
+    def _values(self, item: Item, chunk: Chunk, contents: dict[Item, Sequence[bytes]]) -> Iterable[object]:
+        """The value of an item, of each message."""
+        if item in STATES:
+            if item == FLAGS:
+                return map(self.view.flag_words, chunk.uids, chunk.flags)
+            return chunk.uids if item == UID else chunk.modseqs
+        if isinstance(item, str):
+            column, _, written = COLUMNS[item]
+            return map(written, chunk.columns[column]) if written else chunk.columns[column]
+        if item in contents:
+            return contents[item]
+        picked = map(sections.picker(item.fields), chunk.columns["fields"])
+        return map(sections.literal, picked if item.partial is None else [sections.cut_octets(octets, item.partial) for octets in picked])
+
+    # -- contents ----------------------------------------------------------------------------------------------------
+
+    async def _next_messages(self) -> bytes:
+        """The answers of the next messages as long as these are short; nothing if the next one is long, or there is none."""
+        chunk, first = self._chunk, self._place
+        columns, times = chunk.columns, len(self.plan.contents)
+        lengths = columns["header_length"] if self.plan.headers else list(map(int.__add__, map(len, columns["prefix"]), columns["length"]))
+        behind, size = first, 0
+        while behind < len(lengths) and (size := size + lengths[behind] * times) <= FULL:
+            behind += 1
+        self._place = behind
+        if behind > first:
+            part = chunk.part(first, behind)
+            return self._rendered(part, await self._contents(part, lengths[first:behind]))
+        if first < len(lengths):
+            self._place, self._long = first + 1, self._in_pieces(chunk.part(first, first + 1))
+        else:
+            self._chunk = None
+        return b""
+
+    async def _contents(self, chunk: Chunk, lengths: Sequence[int]) -> dict[Item, list[bytes]]:
+        """The values of the items for which each message is read, once for all of them."""
+        values: dict[Item, list[bytes]] = {item: [] for item in self.plan.contents}
+        for content, table, header, length in zip(_located(chunk), *_tables(chunk), lengths):
+            try:
+                octets = await self.box.octets(content, 0, length)
+                self.outcome.missing += len(octets) < length
+            except KeyError:
+                octets, length = None, 0
+                self.outcome.missing += 1
+            for item, found in values.items():
+                found.append(self._value(item, None if octets is None else octets.ljust(length), table, header))
+        return values
+
+    def _value(self, item: Section | Binary, octets: bytes | None, table: bytes, header: int) -> bytes:
+        """What stands for an item of a message in memory; None: it is lost."""
         try:
-            *content, length = found[chunk.uids[place]]
-            headers[place] = await box.octets(Content(*content), 0, length)
-        except KeyError:
-            outcome.missing += 1
-            headers[place] = b""
-    return headers
+            return value_of(item, octets, table, header) if octets is not None else _nothing(item)
+        except sections.UnknownEncoding:
+            self.outcome.unknown_encoding = True
+            return _nothing(item)
 
-
-async def _with_contents(view: View, box: BoxReader, made: Plan, opening: bytes, chunk: Chunk, outcome: Outcome) -> AsyncIterator[bytes]:
-    """Answer message by message. A section whose content is lost is NIL."""
-    ready = [list(await _values(view, box, item, chunk, outcome)) if isinstance(item, str) or sections.is_listed(item) else None
-             for item in made.items]
-    said: list[bytes] = []
-    size = 0
-    columns = chunk.columns
-    contents = zip(chunk.numbers, columns["parts"], columns["header_length"], zip(chunk.uids, *(columns[name] for name in CONTENT)))
-    for place, (number, table, header, content) in enumerate(contents):
-        letter = Letter(box, Content(*content), table, header)
-        said.append(opening % number)
-        for item, piece, values in zip(made.items, made.pieces, ready):
-            if values is not None:
-                said.append(piece % values[place])
+    async def _in_pieces(self, chunk: Chunk) -> AsyncIterator[bytes]:
+        """The answer of one message, however long."""
+        (content,), ((table,), (header,)) = _located(chunk), _tables(chunk)
+        letter, said, size = Letter(self.box, content, table, header), [self._opening % chunk.numbers[0]], 0
+        for item, piece in zip(self.plan.items, self.plan.pieces):
+            if item not in self.plan.contents:
+                said.append(piece % tuple(self._values(item, chunk, {})))
                 continue
-            said.append(piece)
+            said.append(piece[:-2])
             try:
                 async for octets in letter.value(item):
                     said.append(octets)
@@ -216,10 +244,23 @@ async def _with_contents(view: View, box: BoxReader, made: Plan, opening: bytes,
                         yield b"".join(said)
                         said, size = [], 0
             except (KeyError, sections.UnknownEncoding) as error:      # before its first piece only
-                said.append(b"0" if isinstance(item, Binary) and item.size else b"NIL")
-                outcome.unknown_encoding |= isinstance(error, sections.UnknownEncoding)
-                outcome.missing += isinstance(error, KeyError)
-        said.append(b")\r\n")
-        outcome.missing += letter.damaged
-    if said:
-        yield b"".join(said)
+                said.append(_nothing(item))
+                self.outcome.unknown_encoding |= isinstance(error, sections.UnknownEncoding)
+                self.outcome.missing += isinstance(error, KeyError)
+        self.outcome.missing += letter.damaged
+        yield b"".join(said) + b")\r\n"
+
+
+def _located(chunk: Chunk) -> Iterator[Content]:
+    """Where the contents of messages are."""
+    return map(Content, chunk.uids, *[chunk.columns[name] for name in CONTENT])
+
+
+def _tables(chunk: Chunk) -> tuple[Iterable[bytes], Iterable[int]]:
+    """Tables of parts and lengths of headers; where only whole messages are asked for they were not read."""
+    return chunk.columns.get("parts", repeat(b"", len(chunk.uids))), chunk.columns.get("header_length", repeat(0, len(chunk.uids)))
+
+
+def _nothing(item: Section | Binary) -> bytes:
+    """What stands for content that cannot be had."""
+    return b"0" if isinstance(item, Binary) and item.size else b"NIL"
