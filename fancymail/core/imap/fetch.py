@@ -17,10 +17,10 @@ from fancymail.core.imap.plan import COLUMNS, STATES, Plan, plan
 from fancymail.core.imap.ranges import compress, runs
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap.fetch import FLAGS, UID, Binary, Item, Items, Section
-from fancymail.storage.ports.reader import CONTENT, BoxReader, Content
+from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
 
 MESSAGES = 1_000                    # rendered at once: about 2 ms
-CONTENTS = 100                      # where contents are read
+CONTENTS = 16                       # where contents are read: the small ones come along with the columns
 FULL = 65_536                       # octets of messages that are read and rendered at once; a message with more is a long one
 
 
@@ -208,16 +208,21 @@ class Answers:
     async def _contents(self, chunk: Chunk, lengths: Sequence[int]) -> dict[Item, list[bytes]]:
         """The values of the items for which each message is read, once for all of them."""
         values: dict[Item, list[bytes]] = {item: [] for item in self.plan.contents}
-        for content, table, header, length in zip(_located(chunk), *_tables(chunk), lengths):
-            try:
-                octets = await self.box.octets(content, 0, length)
-                self.outcome.missing += len(octets) < length
-            except KeyError:
-                octets, length = None, 0
-                self.outcome.missing += 1
+        for content, kept, table, header, length in zip(_located(chunk), chunk.columns[KEPT], *_tables(chunk), lengths):
+            octets = await self._whole(content, length) if kept is None else content.prefix + kept
             for item, found in values.items():
-                found.append(self._value(item, None if octets is None else octets.ljust(length), table, header))
+                found.append(self._value(item, octets, table, header))
         return values
+
+    async def _whole(self, content: Content, length: int) -> bytes | None:
+        """A message, or its header, out of its blob; None if it is lost, filled up with spaces if it is shorter than it was."""
+        try:
+            octets = await self.box.octets(content, 0, length)
+        except KeyError:
+            self.outcome.missing += 1
+            return None
+        self.outcome.missing += len(octets) < length
+        return octets.ljust(length)
 
     def _value(self, item: Section | Binary, octets: bytes | None, table: bytes, header: int) -> bytes:
         """What stands for an item of a message in memory; None: it is lost."""

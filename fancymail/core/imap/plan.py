@@ -15,7 +15,7 @@ from fancymail.mail.imap.fetch import (
     BODY, BODYSTRUCTURE, EMAILID, ENVELOPE, FLAGS, INTERNALDATE, MODSEQ, PREVIEW, PREVIEW_LAZY, SAVEDATE, SIZE, THREADID, UID, WHOLE, Item, Items,
     Section)
 from fancymail.mail.imap.strings import string
-from fancymail.storage.ports.reader import CONTENT
+from fancymail.storage.ports.reader import CONTENT, KEPT
 
 # Items that are one column: its name, its place in the answer, how a value of it is written (None: as it is).
 COLUMNS: dict[str, tuple[str, bytes, Callable[[Any], bytes] | None]] = {
@@ -60,7 +60,7 @@ def plan(items: Items) -> Plan:
         else:
             contents.append(item)
             whole = isinstance(item, Section) and not item.part and item.what == WHOLE
-            columns += CONTENT if whole else (*CONTENT, "parts", "header_length")
+            columns += (*CONTENT, KEPT) if whole else (*CONTENT, KEPT, "parts", "header_length")
     spaced = tuple(b" " + piece if place else piece for place, piece in enumerate(pieces))
     headers = all([isinstance(item, Section) and sections.is_header(item) for item in contents])
     return Plan(items, spaced, b"".join(spaced) + b")\r\n", _cut(items, spaced), tuple(dict.fromkeys(columns)), frozenset(contents), headers)

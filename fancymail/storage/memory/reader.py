@@ -14,7 +14,7 @@ from fancymail.mail.uidset import Ranges
 from fancymail.storage.memory.mailboxes import MemoryMailboxes, Row
 from fancymail.storage.ports.blobs import BlobStore
 from fancymail.storage.ports.mailboxes import Mailbox
-from fancymail.storage.ports.reader import Changes, Content, Loaded, MailboxGone, Shared
+from fancymail.storage.ports.reader import KEPT, Changes, Content, Loaded, MailboxGone, Shared
 
 Precompute = Callable[[bytes, bytes, int], Derived]         # prefix, content, internal date
 
@@ -107,6 +107,8 @@ class MemoryBox:
             return getattr(self._derived(row.mid), name)
         if name == "size":
             return len(msg.prefix) + msg.length
+        if name == KEPT:
+            return self.reader.store.content(msg.blob)
         return row.savedate if name == "savedate" else getattr(msg, name)
 
     def _derived(self, mid: int) -> Derived:

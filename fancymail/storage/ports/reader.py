@@ -16,7 +16,8 @@ from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.mailboxes import Mailbox, MailboxError, State
 
 CONTENT = ("blob", "length", "prefix")
-STORED = (*CONTENT, "size", "internaldate", "savedate", "emailid", "threadid")
+KEPT = "octets"                 # a column: the content where it is a small one, kept with its row; None: it is a blob, ask `octets`
+STORED = (*CONTENT, KEPT, "size", "internaldate", "savedate", "emailid", "threadid")
 COLUMNS = STORED + Derived._fields      # what `columns` knows by name
 PLACES = ("header", "body", "text")     # where `matching` looks: Derived.header_text, Derived.text, either
 

@@ -21,8 +21,8 @@ def keep(shard: Shard, blob: bytes, octets: bytes) -> int:
 
 def read(shard: ReadShard, blob: bytes) -> bytes | None:
     """The octets of a content; None when the shard keeps none of this hash."""
-    row = shard.one(READ, (blob,))
-    return None if row is None else row[0]
+    rows = shard.read(READ, (blob,))
+    return rows[0][0] if rows else None
 
 
 def drop(shard: Shard, contents: Iterable[tuple[bytes, int]]) -> None:

@@ -19,7 +19,7 @@ from fancymail.mail.derived import VERSION
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.contents import Contents
 from fancymail.storage.ports.mailboxes import Mailbox, State, StoreFailed
-from fancymail.storage.ports.reader import STORED, Changes, Content, Loaded, MailboxGone, Shared
+from fancymail.storage.ports.reader import KEPT, STORED, Changes, Content, Loaded, MailboxGone, Shared
 from fancymail.storage.sqlite import contents, fulltext
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE
 from fancymail.storage.sqlite.derived import FIELDS, TEXTS, unpack
@@ -38,12 +38,13 @@ RUNS = ("json_each(?) AS pair CROSS JOIN {table} AS box ON box.mailbox = ? AND b
         "{joins} WHERE 1")
 MSG = " CROSS JOIN msg ON msg.mid = box.mid"
 DERIVED = f" LEFT JOIN derived ON derived.mid = box.mid AND derived.version = {VERSION}"
+KEPT_CONTENT = " LEFT JOIN content ON content.number = msg.content"
 TEXT = " LEFT JOIN text ON text.mid = box.mid"
 INDEXED = " LEFT JOIN fulltext.indexed AS indexed ON indexed.mid = box.mid AND indexed.emailid = msg.emailid"
 FOUND = "SELECT rowid FROM fulltext.words WHERE words MATCH ?"
 
 _SOURCES = {"savedate": "box.savedate", "size": SIZE, "length": "length", "prefix": "prefix", "blob": "blob", "internaldate": "internaldate",
-            "emailid": "emailid", "threadid": "threadid", "header_text": "text.header", "text": "text.body",
+            "emailid": "emailid", "threadid": "threadid", KEPT: "content.octets", "header_text": "text.header", "text": "text.body",
             **{field: f'derived."{field}"' for field in FIELDS}}
 
 Derive = Callable[[str, int, Ranges], Awaitable[None]]
@@ -173,8 +174,7 @@ class SqliteBox:
 
     async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
         """Octets of a message."""
-        with self.shard as shard:
-            kept = contents.read(shard, content.blob)
+        kept = contents.read(self.shard, content.blob)
         if kept is None:
             return self.reader.contents.octets(content, start, length)
         whole = content.prefix + kept
@@ -243,6 +243,7 @@ def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int]:
     """The SELECT of some columns, of one run of UIDs or of many, and which of them is NULL where nothing was derived (0: no matter)."""
     derived, texts = any(name in FIELDS for name in names), any(name in TEXTS for name in names)
     joins = MSG if any(name in STORED and name != "savedate" for name in names) else ""
+    joins += KEPT_CONTENT if KEPT in names else ""
     joins += DERIVED if derived or texts else ""
     joins += TEXT if texts else ""
     witness = next((place for place, name in enumerate(names, 1) if name in FIELDS and name != "fields"), 0)
