@@ -7,7 +7,7 @@ is no date. Never asks a clock: times are seconds since the epoch, passed in.
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -15,6 +15,9 @@ _NUMBER = {name.lower(): number for number, name in enumerate(_MONTHS, 1)}
 _ZONES = {"ut": 0, "utc": 0, "gmt": 0, "z": 0, "edt": -240, "est": -300, "cdt": -300, "cst": -360, "mdt": -360, "mst": -420,
           "pdt": -420, "pst": -480, "bst": 60, "cet": 60, "cest": 120, "met": 60, "mest": 120, "jst": 540}
 LIMIT = 128                          # characters that are looked at
+
+_EPOCH = date(1970, 1, 1).toordinal()
+_END = (date(9999, 12, 31).toordinal() + 1 - _EPOCH) * 86_400
 
 _TIME = r"([0-9]{1,2})[:.]([0-9]{2})(?:[:.]([0-9]{2}))?(?:\.[0-9]{1,9})?"
 _ZONE = r"(?:\s*(?:(?:GMT|UTC?)?([+-])([0-9]{2}):?([0-9]{2})|([A-Za-z]{1,5})))?"
@@ -50,13 +53,15 @@ def _seconds(year: str, month: int, day: str, rest: list[str]) -> float | None:
         offset = -offset if sign == "-" else offset
     else:
         offset = _ZONES.get((zone_name or "").lower(), 0)     # RFC 5322 4.3: unknown names say nothing
-    try:
-        moment = datetime(_year(year), month, int(day), int(hour), int(minute), min(int(second or 0), 59), tzinfo=timezone.utc)
-        if abs(offset) >= 1440 or moment.year < 1900 or int(second or 0) > 60:
-            return None
-        return (moment - timedelta(minutes=offset)).timestamp()
-    except (ValueError, OverflowError):
+    year, hour, minute, second = _year(year), int(hour), int(minute), int(second or 0)
+    if not 1900 <= year <= 9999 or hour > 23 or minute > 59 or second > 60 or abs(offset) >= 1440:
         return None
+    try:
+        days = date(year, month, int(day)).toordinal() - _EPOCH
+    except ValueError:
+        return None
+    moment = ((days * 24 + hour) * 60 + minute - offset) * 60 + min(second, 59)
+    return float(moment) if moment < _END else None
 
 
 def _year(text: str) -> int:

@@ -8,7 +8,8 @@ Never builds a tree and never raises for content, only for size.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from functools import lru_cache
 from typing import NamedTuple
 
 from .words import decode_words
@@ -16,9 +17,9 @@ from .words import decode_words
 SIZE_LIMIT = 262_144                 # octets of a header section
 COUNT_LIMIT = 1_000                  # fields of a header section
 
-_FIELD = re.compile(rb"([^:\n]*+)(:?)([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?+")
+# A name and what is behind its colon; without a name, a whole line. RFC 5322 4.5: white space before the colon.
+_FIELD = re.compile(rb"(?:([!-9;-~\x80-\xff]++)[ \t]*+:)?+([^\n]*+(?:\n[ \t][^\n]*+)*+)\n?+")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
-_NAME = re.compile(rb"[!-9;-~\x80-\xff]++")
 
 
 class HeaderError(ValueError):
@@ -69,6 +70,10 @@ class Headers:
         """How many fields of that name there are."""
         return len(self._find(name))
 
+    def any(self, names: Set[bytes]) -> bool:
+        """Whether there is a field of one of these names (octets in lower case)."""
+        return not names.isdisjoint(self._by_name())
+
     def text(self, name: str) -> str:
         """The value of the first field of that name with encoded words decoded, "" if there is none."""
         value = self.first(name)
@@ -83,17 +88,29 @@ class Headers:
         return self.data[field.start:field.end]
 
     def _find(self, name: str) -> list[Field]:
+        return (self._index or self._by_name()).get(_key(name), _NONE)
+
+    def _by_name(self) -> dict[bytes, list[Field]]:
         if self._index is None:
             index: dict[bytes, list[Field]] = {}
             for field in self.fields:
                 index.setdefault(field.name, []).append(field)
             self._index = index
-        return self._index.get(name.lower().encode("utf-8", "replace"), [])
+        return self._index
+
+
+_NONE: list[Field] = []
+
+
+@lru_cache(512)
+def _key(name: str) -> bytes:
+    return name.lower().encode("utf-8", "replace")
 
 
 def unfold(value: bytes) -> bytes:
     """Join the lines of a folded value and strip the white space around it."""
-    return (_FOLD.sub(b"", value) if b"\n" in value else value).strip(b" \t\r\n")
+    value = value.strip(b" \t\r\n")
+    return _FOLD.sub(b"", value) if b"\n" in value else value
 
 
 def find_end(data: bytes, start: int = 0, stop: int | None = None) -> tuple[int, int]:
@@ -120,7 +137,7 @@ def scan(data: bytes, start: int = 0, stop: int | None = None, size: int = SIZE_
     end, body = find_end(data, start, window)
     if end - start > size:
         raise HeaderError(f"the header is larger than {size} octets", "5.3.4")
-    fields = list(iterate(data, start, end, count + 1))
+    fields = iterate(data, start, end, count + 1)
     if len(fields) > count:
         raise HeaderError(f"the header has more than {count} fields", "5.6.0")
     return Headers(data, start, end, body, fields)
@@ -130,19 +147,18 @@ def scan_start(data: bytes, start: int = 0, stop: int | None = None, size: int =
     """Like scan, for mail that is stored already: fields beyond the limits are left out, nothing is raised."""
     stop = len(data) if stop is None else stop
     end, body = find_end(data, start, stop)
-    return Headers(data, start, end, body, list(iterate(data, start, min(end, start + size), count)))
+    return Headers(data, start, end, body, iterate(data, start, min(end, start + size), count))
 
 
-def iterate(data: bytes, start: int, end: int, limit: int = COUNT_LIMIT) -> Iterator[Field]:
-    """Yield at most `limit` fields of data[start:end]."""
+def iterate(data: bytes, start: int, end: int, limit: int = COUNT_LIMIT) -> list[Field]:
+    """At most `limit` fields of data[start:end], in order."""
+    fields: list[Field] = []
     position = start
     for match in _FIELD.finditer(data, start, end):
-        if match.end() == position or limit <= 0:
-            return
-        position = match.end()
-        limit -= 1
-        name = match[1].rstrip(b" \t") if match[2] else b""         # RFC 5322 4.5: white space before the colon
-        if _NAME.fullmatch(name) is None:
-            yield Field(b"", match.start(), match.start(), position)
-        else:
-            yield Field(name.lower(), match.start(), match.start(3), position)
+        behind = match.end()
+        if behind == position or len(fields) >= limit:
+            break
+        name = match[1]
+        fields.append(Field(b"", position, position, behind) if name is None else Field(name.lower(), position, match.start(2), behind))
+        position = behind
+    return fields

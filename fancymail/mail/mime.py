@@ -13,7 +13,7 @@ The same octets give the same tree everywhere. What a tree means when the messag
 
 from __future__ import annotations
 
-from .headers import scan_start
+from .headers import Headers, scan_start
 from .parameters import parse_token, parse_type, raw_parameter
 from .part import Part, Structure
 
@@ -40,7 +40,7 @@ def scan(data: bytes, start: int = 0, stop: int | None = None, depth: int = DEPT
         else:
             scanner.enter(behind)
     scanner.leave(0, scanner.stop)
-    return Structure(scanner.found, scanner.cut)
+    return Structure(scanner.found, scanner.cut, scanner.headers)
 
 
 class _Scanner:
@@ -49,6 +49,7 @@ class _Scanner:
     def __init__(self, data: bytes, start: int, stop: int, depth: int, parts: int) -> None:
         self.data, self.start, self.stop, self.depth, self.limit = data, start, stop, depth, parts
         self.found: list[Part] = []
+        self.headers: Headers | None = None                       # of the message itself
         self.cut = False
         self.stack: list[tuple[Part, bytes]] = []                 # open parts, with the boundary while it counts
         self.levels: dict[bytes, list[int]] = {}                  # boundary -> levels of the stack that have it
@@ -152,6 +153,8 @@ class _Scanner:
     def _part(self, start: int, end: int, body: int) -> Part:
         """Make the part and hang it into the tree."""
         headers = scan_start(self.data, start, end)
+        if self.headers is None:
+            self.headers = headers
         parent = self.stack[-1][0] if self.stack else None
         digest = parent is not None and parent.type == "multipart" and parent.subtype == "digest"
         type_, subtype, params = parse_type(headers.first("content-type"))

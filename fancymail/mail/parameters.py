@@ -26,7 +26,9 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 def parse_type(value: bytes | None) -> tuple[str, str, Parameters]:
     """Return (type, subtype, parameters) of a Content-Type, all lower case but the values; ("", "", ()) for none or nonsense."""
-    text = (value or b"").decode("latin-1")
+    if not value:
+        return "", "", ()
+    text = value.decode("latin-1")
     match = _TYPE.match(text)
     if match is None:
         return "", "", ()
@@ -35,7 +37,9 @@ def parse_type(value: bytes | None) -> tuple[str, str, Parameters]:
 
 def parse_token(value: bytes | None) -> tuple[str, Parameters]:
     """Return (token, parameters) of a Content-Disposition or another field of that shape; ("", ()) for nonsense."""
-    text = (value or b"").decode("latin-1")
+    if not value:
+        return "", ()
+    text = value.decode("latin-1")
     match = _TOKEN.match(text)
     if match is None:
         return "", ()
@@ -44,6 +48,8 @@ def parse_token(value: bytes | None) -> tuple[str, Parameters]:
 
 def parse_parameters(text: str) -> Parameters:
     """Return at most LIMIT parameters of "; name=value; ..."; of one name the first counts."""
+    if not text:
+        return ()
     found: dict[str, str] = {}
     for match in _PARAMETER.finditer(text):
         if match[1] is None:

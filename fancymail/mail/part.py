@@ -14,6 +14,7 @@ from .parameters import Parameters, parameter
 from .words import decode_words
 
 TEXT_LIMIT = 1_048_576               # octets of a decoded text that are read unless told otherwise
+DESCRIBING = frozenset((b"content-id", b"content-description", b"content-language", b"content-location", b"content-md5"))
 
 
 class Part:
@@ -60,7 +61,9 @@ class Part:
         return self.end - self.body
 
     def describe(self, headers: Headers) -> None:
-        """Take the fields that only describe."""
+        """Take the fields that only describe; most parts have none of them."""
+        if not headers.any(DESCRIBING):
+            return
         self.id = headers.first("content-id") or b""
         self.description = headers.first("content-description") or b""
         self.language = headers.first("content-language") or b""
@@ -96,11 +99,12 @@ class Part:
 class Structure:
     """All parts of a message in the order of their headers; parts[0] is the message itself."""
 
-    __slots__ = ("parts", "cut")
+    __slots__ = ("parts", "cut", "headers")
 
-    def __init__(self, parts: list[Part], cut: bool) -> None:
+    def __init__(self, parts: list[Part], cut: bool, headers: Headers) -> None:
         self.parts = parts
         self.cut = cut                                    # there were more parts than the limit allows
+        self.headers = headers                            # of the message itself
 
     def __len__(self) -> int:
         return len(self.parts)

@@ -79,7 +79,7 @@ def _groups(octets: bytes) -> list[Headers]:
     """The groups of fields between empty lines: that of the message, then those of the recipients."""
     pieces = _EMPTY.split(b"\n" + octets, RECIPIENTS_LIMIT + 2)[:RECIPIENTS_LIMIT + 2]
     pieces = [piece.lstrip(b"\n") for piece in pieces if piece.strip()]
-    return [Headers(piece, 0, len(piece), len(piece), list(iterate(piece, 0, len(piece), 100)))
+    return [Headers(piece, 0, len(piece), len(piece), iterate(piece, 0, len(piece), 100))
             for piece in pieces[:RECIPIENTS_LIMIT + 1]]
 
 

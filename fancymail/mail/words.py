@@ -30,6 +30,8 @@ def decode_words(value: bytes | str, limit: int = LIMIT) -> str:
     raw = value.encode("utf-8", "replace") if isinstance(value, str) else value
     raw = raw[:limit]
     text = _decode_all(raw) if b"=?" in raw else guess(raw)
+    if text.isprintable() and "  " not in text:         # nothing that _SPACE would change
+        return text.strip(" ")
     return _SPACE.sub(" ", text).strip(" ")
 
 

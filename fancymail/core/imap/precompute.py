@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from fancymail.core.imap import html, parts, structure
 from fancymail.core.imap.envelope import envelope, usual_addresses
-from fancymail.core.imap.folding import fold
+from fancymail.core.imap.folding import fold, fold_field
 from fancymail.mail import mime
 from fancymail.mail.addresses import Group, Mailbox, entries
 from fancymail.mail.dates import parse_date
@@ -23,6 +23,7 @@ from fancymail.mail.thread import base_subject
 from fancymail.mail.words import decode_words
 
 PREVIEW = 200                       # characters (RFC 8970 3.1)
+SHOWN = 16_384                      # octets of a text that a preview is taken from
 TEXT = 1_048_576                    # characters of searchable text
 HEADER_TEXT = 65_536                # characters of searchable header
 FIELDS = 16_384                     # octets of the fields that listings ask for
@@ -48,7 +49,7 @@ def precompute(prefix: bytes, content: bytes, internaldate: int) -> Derived:
     data = prefix + content if prefix else content
     tree = mime.scan(data)
     root = tree.root
-    headers = scan_start(data, 0, root.body)
+    headers = tree.headers
     whole, short = structure.render(data, tree)
     sent, day = _sent(headers, internaldate)
     base = base_subject(headers.text("subject"))
@@ -56,12 +57,14 @@ def precompute(prefix: bytes, content: bytes, internaldate: int) -> Derived:
     from_key, display_from = _sort_keys(headers.first("from"))
     to_key, display_to = _sort_keys(headers.first("to"))
     cc_key, _ = _sort_keys(headers.first("cc"))
+    first = tree.first_text()
+    shown = _words(first, data, SHOWN) if first is not None else ""
     return Derived(
         header_length=root.body, envelope=envelope(headers), bodystructure=whole, body=short, parts=parts.pack(tree),
-        fields=_listed(headers), preview=_preview(data, tree), sent=sent, date_only=day,
+        fields=_listed(headers), preview=_preview(shown), sent=sent, date_only=day,
         subject_key=fold(base.base), reply=int(base.reply), from_key=from_key, to_key=to_key, cc_key=cc_key,
         display_from=display_from, display_to=display_to, **texts,
-        references=_references(headers), header_text=header_text, text=_text(data, tree))
+        references=_references(headers), header_text=header_text, text=_text(data, tree, first, shown))
 
 
 def _sent(headers: Headers, internaldate: int) -> tuple[int, int]:
@@ -100,7 +103,7 @@ def _header_texts(headers: Headers) -> tuple[str, dict[str, str]]:
         name = field.name
         if not name:
             continue
-        value = fold(decode_words(headers.value(field)))
+        value = fold_field(headers.value(field))
         size += len(name) + len(value)
         if size > HEADER_TEXT:
             break
@@ -134,25 +137,23 @@ def hash_id(id: bytes) -> int:
     return int.from_bytes(blake2b(id, digest_size=8).digest(), "little", signed=True) or 1
 
 
-def _preview(data: bytes, tree: Structure) -> str:
-    """The beginning of the first text, without what it quotes."""
-    part = tree.first_text()
-    if part is None:
-        return ""
-    text = _words(part, data, 16_384)
+def _preview(text: str) -> str:
+    """The beginning of a text, without what it quotes."""
     if ">" in text:
         text = _QUOTED.sub("", text)
-    return _clean(" ".join(text[:8192].split()))[:PREVIEW].rstrip()
+    return _clean(" ".join(text[:8192].split(None, PREVIEW)[:PREVIEW]))[:PREVIEW].rstrip()
 
 
-def _text(data: bytes, tree: Structure) -> str:
-    """What BODY searches: the text parts, the headers of enclosed messages, the names of attachments."""
+def _text(data: bytes, tree: Structure, first: Part | None, shown: str) -> str:
+    """What BODY searches: the text parts, the headers of enclosed messages, the names of attachments. `shown` is all of `first` if that is short."""
     pieces: list[str] = []
     left = TEXT
     for part in tree:
         if part.parent >= 0 and tree.parts[part.parent].type == "message":
             pieces += [decode_words(value) for value in _enclosed(data, part)]
-        if part.type == "text" or part.type == "message" and not part.children:        # delivery-status and its like are read by people
+        if part is first and part.size <= SHOWN <= left:
+            pieces.append(shown)
+        elif part.type == "text" or part.type == "message" and not part.children:      # delivery-status and its like are read by people
             pieces.append(_words(part, data, left))
         if part.disposition_params or part.params:
             pieces.append(part.filename)
