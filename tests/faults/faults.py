@@ -7,6 +7,7 @@ All of them leave the suite able to go on when they return; the promises are jud
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import shutil
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 
 from tests.faults.laboratory import DAEMONS, Laboratory
+from tests.suite_kit import CHECKOUT
 
 # Groups of system calls that fail alike. Which of them a program uses is between it and its libraries.
 CALLS = {
@@ -152,3 +154,55 @@ def step_the_clock(laboratory: Laboratory, seconds: float) -> None:
         if laboratory.chance.random() < 0.3:
             laboratory.kill(laboratory.chance.choice(DAEMONS))
     laboratory.set_clock(0)
+
+
+def points() -> list[str]:
+    """Every named point of the durable path, as the code has them."""
+    found = set()
+    for path in (CHECKOUT / "fancymail").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "crash_point" and isinstance(node.args[0], ast.Constant):
+                found.add(node.args[0].value)
+    return sorted(found)
+
+
+# Dies at a point when a file says so, once: FM_CRASH_AT would kill every process that comes after it, too.
+ARMED = """
+import os, signal
+import fancymail.base.crash
+def _visit(name, path=%r):
+    try:
+        with open(path) as file:
+            point, _, count = file.read().partition(":")
+        if point != name:
+            return
+        if int(count) > 1:
+            with open(path, "w") as file:
+                file.write(f"{point}:{int(count) - 1}")
+            return
+        os.unlink(path)
+    except (OSError, ValueError):
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+fancymail.base.crash.crash_point = _visit
+"""
+
+
+def kill_at_points(laboratory: Laboratory, seconds: float) -> None:
+    """Let a daemon die between two steps of the durable path: at each named point, at its first, second ... visit."""
+    for _ in until(seconds):
+        for point in laboratory.chance.sample(points(), len(points())):
+            laboratory.trigger.write_text(f"{point}:{laboratory.chance.randint(1, 6)}")
+            end = time.monotonic() + 2.0
+            while laboratory.trigger.exists() and time.monotonic() < end:
+                time.sleep(0.01)
+            laboratory.count[f"at {point}"] += not laboratory.trigger.exists()
+            laboratory.trigger.unlink(missing_ok=True)
+
+
+def refuse_each_call(laboratory: Laboratory, seconds: float) -> None:
+    """The N-loop: the first, second ... Nth call of each kind fails with each error in each daemon. It takes as long as it takes."""
+    cases = [(name, kind, error) for name in WORKING for kind in CALLS for error in ERRORS[kind]]
+    for name, kind, error in laboratory.chance.sample(cases, len(cases)):
+        for number in (1, 2, 3, 4, 6, 9):
+            refuse(laboratory, name, CALLS[kind], error, str(number), 0.35)

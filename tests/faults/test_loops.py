@@ -30,11 +30,12 @@ os.pwrite = lambda descriptor, data, offset: _pwrite(descriptor, _some(data), of
 """
 
 
-def run(folder, fault, seed: int, seconds: float, least: int = 10, **options) -> None:
+def run(folder, fault, seed: int, seconds: float, least: int = 10, **options) -> Laboratory:
     with Laboratory(folder, seed=seed, **options) as laboratory:
         with laboratory.load():
             fault(laboratory, seconds)
         laboratory.reckon(least)
+    return laboratory
 
 
 def parameters(*kinds):
@@ -56,6 +57,20 @@ def test_processes_and_lines(tmp_path, fault, seed, seconds):
 @parameters(faults.refuse_system_calls)
 def test_refused_system_calls(tmp_path, fault, seed, seconds):
     run(tmp_path, fault, seed, seconds)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS[:3])
+def test_each_system_call_refused(tmp_path, seed):
+    run(tmp_path, faults.refuse_each_call, seed, 0)
+
+
+@parameters(faults.kill_at_points)
+def test_named_points(tmp_path, fault, seed, seconds):
+    laboratory = run(tmp_path, fault, seed, seconds, prelude=faults.ARMED % str(tmp_path / "trigger"))
+    died = {point.removeprefix("at ") for point, count in laboratory.count.items() if count}
+    assert len(died) >= len(faults.points()) // 2, f"of {faults.points()} nobody died but at {died}"
 
 
 @parameters(faults.kill_in_turn)
