@@ -18,7 +18,7 @@ from fancymail.ipc.sync import SyncClient
 from fancymail.servers.sockets import split, unix_path
 
 PING_AGAIN = 2.0      # seconds after which a ping is said again: the daemon may have been restarted over it
-READY_AGAIN = 0.05    # seconds between two looks at a daemon that answers and is not ready
+READY_AGAIN = 0.01    # seconds between two looks at a daemon that answers and is not ready
 LAST_LOOK = 0.5       # seconds that each daemon gets even if another one used up all the time
 CHECKOUT = Path(__file__).parents[2]
 

@@ -22,6 +22,7 @@ from fancymail.core.tokens import Issuer, Tokens, keys_of
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Address, Caller, Count, Flag, Octets, Raw, Text, UserName, Word, verb
 from fancymail.mail.scram import HASHES
+from fancymail.servers.allocator import give_back_from
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.exchanges import Client, Exchanges
 from fancymail.servers.logins import Busy, Logins, Pool, Refused
@@ -30,6 +31,7 @@ from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.database import DatabaseError
 
 FRONTS = "smtpin pop3 imap gateway webmaild web"        # the daemons to which users log in
+HASHING = 1 << 20       # octets from which on a block is a hash's (argon2id takes megabytes), which nobody should keep between two logins
 MOST_UPGRADES = 100     # better hashes that wait to be kept; the next login tries again
 PAGE = 1000
 
@@ -55,6 +57,7 @@ class AuthServer(Daemon):
     name = "auth"
 
     async def started(self) -> None:
+        give_back_from(HASHING)
         try:
             self.store = SqliteAccounts(self.paths.accounts)
         except DatabaseError as error:

@@ -23,6 +23,7 @@ import zmq
 from fancymail import __version__
 from fancymail.base.log import Log
 from fancymail.base.metrics import Metrics
+from fancymail.base.settings import Settings
 from fancymail.base.settings.load import SettingsError, load_settings
 from fancymail.base.settings.paths import Paths
 from fancymail.ipc.alerts import Callbacks
@@ -319,19 +320,20 @@ class Daemon:
 
 
 def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | None = None, sockets: dict | None = None,
-               console: bool = False, instance: str = "") -> None:
+               console: bool = False, instance: str = "", settings: Settings | None = None) -> None:
     """Run one daemon in this process until it is told to end. Raises SettingsError, AlreadyRunning.
 
-    `instance`: what it is called when there are several processes of it.
+    `instance`: what it is called when there are several processes of it. `settings`: when they have been read already.
     """
     paths = Paths(state)
-    settings = load_settings(config, paths.state)
+    settings = settings or load_settings(config, paths.state)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))       # a core file would hold mail and keys
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     gc.set_threshold(50_000, 20, 50)
     gc.freeze()
+    gc.enable()
 
     async def main() -> None:
         await daemon_class(settings, paths, config=config, sockets=sockets, console=console, instance=instance).serve()

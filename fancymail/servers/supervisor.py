@@ -85,6 +85,7 @@ class Supervisor:
         """Start everything and look after it; return the exit code at the end."""
         gc.collect()
         gc.freeze()      # what was imported leaves the collector's sight, so that its pages stay shared
+        gc.enable()      # bin/fancymail imports without it
         self._catch_signals()
         try:
             self.log.info("starting", pid=os.getpid(), daemons=list(self.children))
@@ -116,13 +117,14 @@ class Supervisor:
         again = child.since > 0
         child.started, child.since, child.due = time.monotonic(), time.time(), None
         child.restarts += again
-        child.pid = self._fork(child.name, lambda: self._run_child(child))
+        child.pid = self._fork(child.name, lambda: self._run_child(child, None if again else self.settings))
         self.log.info("restarted" if again else "started", child=child.name, pid=child.pid)
 
-    def _run_child(self, child: Child) -> int:
+    def _run_child(self, child: Child, settings: Settings | None) -> int:
+        """Be the daemon. With the settings that we read ourselves at the first start; whoever comes later reads what stands there now."""
         sockets.keep_only(child.listeners)
         run_daemon(self.classes[child.name], self.paths.state, config=self.config, console=self.console,
-                   instance=child.name)
+                   instance=child.name, settings=settings)
         return 0
 
     def _start_helper(self) -> None:

@@ -44,9 +44,14 @@ class FakeAuth(Daemon):
 
 
 class FakeQueue(Daemon):
-    """Dies when told to, and not when it should if told so."""
+    """Dies when told to, and not when it should if told so; knows the settings that it was started with."""
 
     name = "queue"
+
+    @verb()
+    def hostname(self) -> str:
+        """Tell a setting."""
+        return self.settings.server.hostname
 
     @verb()
     def die(self) -> None:

@@ -123,6 +123,15 @@ def test_a_daemon_that_dies_again_and_again_waits_longer(own):
     assert [line.rpartition("restart=")[2] for line in own.log().splitlines() if "ended child=queue" in line] == ["0", "0.25", "0.5"]
 
 
+def test_what_comes_back_reads_the_settings_that_stand_there_now(own):
+    file = own.state / "fancymail.toml"
+    assert own.fmctl("send", "queue", "hostname").stdout.split()[-1] == "mail.example.test"
+    file.write_text(file.read_text().replace("mail.example.test", "mx.example.test"))
+    own.fmctl("--timeout", "0.5", "send", "queue", "die", check=False)
+    wait_for(lambda: own.status()["daemons"]["queue"]["restarts"] == 1, "a restart")
+    assert own.fmctl("send", "queue", "hostname").stdout.split()[-1] == "mx.example.test"
+
+
 def test_sighup_reaches_every_daemon(own):
     os.kill(own.status()["pid"], signal.SIGHUP)
     for name in ("auth", "queue", "smtpin"):

@@ -16,6 +16,7 @@ import ssl
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fancymail.base.settings.smtpout import SmtpOut
 from fancymail.core.mx import Target
@@ -53,6 +54,25 @@ class Gate:
         return not (self.window.used or self.idle or self.line)
 
 
+class Contexts:
+    """The TLS contexts of the routes' kinds of TLS. Raises OSError or ssl.SSLError for a bad file of authorities."""
+
+    def __init__(self, authorities: str) -> None:
+        self.anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self.anyone.check_hostname = False
+        self.anyone.verify_mode = ssl.CERT_NONE          # RFC 7435: encryption to whoever it is beats plain text
+        if authorities:
+            self.proven = ssl.create_default_context(cafile=authorities)
+
+    @cached_property
+    def proven(self) -> ssl.SSLContext:
+        """The system's authorities, read when the first route asks who it is: they take 40 ms and some megabytes."""
+        return ssl.create_default_context()
+
+    def __getitem__(self, tls: str) -> ssl.SSLContext:
+        return self.proven if tls in ("verify", "implicit") else self.anyone
+
+
 class Pool:
     """All connections of the daemon."""
 
@@ -69,10 +89,7 @@ class Pool:
 
     def apply(self, settings: SmtpOut) -> None:
         """Take new settings; links that exist stay as they are. Raises OSError or ssl.SSLError for a bad file of authorities."""
-        anyone, proven = ssl.create_default_context(), ssl.create_default_context(cafile=settings.tls_authorities or None)
-        anyone.check_hostname = False
-        anyone.verify_mode = ssl.CERT_NONE               # RFC 7435: encryption to whoever it is beats plain text
-        self.contexts = {"may": anyone, "require": anyone, "never": anyone, "verify": proven, "implicit": proven}
+        self.contexts = Contexts(settings.tls_authorities)
         self.settings = settings
         self.timeouts = Timeouts(
             greeting=settings.command_timeout, hello=settings.command_timeout, mail=settings.command_timeout,
