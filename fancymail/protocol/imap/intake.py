@@ -82,6 +82,8 @@ class Intake:
 
     def next(self, most: int) -> Line | Collected | Chunk | None:
         """The next thing, None when more octets are needed; lines longer than `most` are cut."""
+        if not self.inbox and self._collect and self._stream:
+            return None                         # nothing has come; an empty literal would be whole all the same
         if self._swallow and not self._throw_away():
             return None
         if self._collect >= 0:

@@ -5,10 +5,13 @@ Made by servers/imap for each connection, read by the engine. Values only. Durat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Set
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from fancymail.protocol.sasl import offered
+
+from .memory import Memory
 
 # What can be advertised behind a login; each is refused as unknown where it is not among Options.extensions.
 EXTENSIONS = (
@@ -56,10 +59,15 @@ class Options:
     limits: Limits = Limits()
     login_timeout: float = 60.0
     idle: float = 1860.0                        # RFC 9051 5.4: at least 30 minutes
+    memories: dict[frozenset[str], Memory] = field(init=False, default_factory=dict, repr=False, compare=False)
 
     def extension(self, *names: str) -> bool:
         """Whether one of these is offered."""
         return not self.extensions.isdisjoint(names)
+
+    def memory(self, enabled: Set[str]) -> Memory:
+        """Commands that were read before by connections that have enabled the same."""
+        return self.memories.setdefault(frozenset(enabled), Memory())
 
 
 @lru_cache(256)

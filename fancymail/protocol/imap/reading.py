@@ -18,9 +18,11 @@ from .appending import Appending, NeedString
 from .cursor import LITERAL8_MARK, LITERAL_MARK, BadSyntax, Cursor, Refused
 from .grammar import ANY, APPENDING, LOGOUT, NOT_AUTHENTICATED, RULES
 from .intake import Chunk, Collected, Intake, Line, Literal
+from .memory import Known
 from .options import LITERAL_MINUS, LITERAL_MINUS_MOST, Options
 
 _COMMAND = re.compile(rb"([^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64}) (UID )?([A-Za-z0-9]{1,20})(?: |\Z)", re.IGNORECASE)
+_BARE_TAG = re.compile(rb"[^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64}")
 _TAG = re.compile(rb"([^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64})(?: |\Z)")
 _FOREIGN = re.compile(rb"(?:GET|HEAD|POST|PUT|OPTIONS|CONNECT|DELETE|PATCH|PRI|EHLO|HELO|USER|SSH-\S*)(?: |\Z)", re.IGNORECASE)
 # What the engine answers by itself: name -> (method, states).
@@ -42,6 +44,7 @@ class CommandReader(Engine):
         self.idle = False                           # between idling() and DONE
         self.want_deflate = False
         self._intake = Intake(self.inbox)
+        self._memory = options.memory(self.enabled)
         self._text, self._literals, self._octets = b"", [], 0       # of a command that goes on behind a literal
         self._eights: list[bool] = []
         self._event: object = None                  # what waits for its answer
@@ -129,7 +132,19 @@ class CommandReader(Engine):
             return self._overlong(line)
         if self._text or self._append is not None:
             return self._continued(line)
-        return self._command(line)
+        return self._repeated(line) if line.literal is None else self._command(line)
+
+    def _repeated(self, line: Line) -> c.Command | None:
+        """A whole command: one that was read before, if it may be said now, needs no reading."""
+        tag, _, text = line.text.partition(b" ")
+        known = self._memory.recall(text)
+        if known is None or not known.states & self.state or not _BARE_TAG.fullmatch(tag):
+            return self._command(line)
+        self.tag, self.command = tag, known.name
+        try:
+            return self._checked(known.event)
+        except BadSyntax as error:
+            return self._refuse(error, None)
 
     def _command(self, line: Line) -> c.Command | None:
         """The first line of a command."""
@@ -148,6 +163,8 @@ class CommandReader(Engine):
                 if line.literal is not None:
                     return self._announced(line.text[match.end():], line.literal)
                 event = rule.read(Cursor(line.text[match.end():], [], self.options, self.enabled))
+                if not rule.states & NOT_AUTHENTICATED:
+                    self._memory.keep(line.text[len(match[1]) + 1:], Known(name, rule.states, event))
                 return self._checked(event)
             return self._other(name, line, match.end())
         except BadSyntax as error:

@@ -22,9 +22,13 @@ _FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
 
 def line(tag: bytes, word: bytes, text: bytes | str, code: bytes = b"") -> bytes:
     """One status response: `tag OK [code] text`; what cannot stand in a text becomes "?"."""
+    return b"%b %b %b%b\r\n" % (tag, word, b"[%b] " % code if code else b"", _sayable(text))
+
+
+@lru_cache(512)
+def _sayable(text: bytes | str) -> bytes:
     octets = text.encode("ascii", "replace") if isinstance(text, str) else text
-    octets = _UNSAYABLE.sub(b"?", octets[:1000]) or b"done"
-    return b"%b %b [%b] %b\r\n" % (tag, word, code, octets) if code else b"%b %b %b\r\n" % (tag, word, octets)
+    return _UNSAYABLE.sub(b"?", octets[:1000]) or b"done"
 
 
 def ok(text: bytes | str, code: bytes = b"") -> bytes:

@@ -154,7 +154,7 @@ class ImapServer(CommandReader):
         """What a command means for the engine itself."""
         kind = type(event)
         if kind is c.Enable:
-            self.enabled.update(event.names, ("CONDSTORE",) * ("QRESYNC" in event.names))       # RFC 7162 3.2.3
+            self._enable(*event.names, *("CONDSTORE",) * ("QRESYNC" in event.names))        # RFC 7162 3.2.3
         elif kind is c.Compress:
             self._may_compress()
         elif kind is c.MultiSearch and self.state != SELECTED:
@@ -164,8 +164,12 @@ class ImapServer(CommandReader):
             self.out.append(r.ok("the other mailbox is closed", b"CLOSED"))
         if "CONDSTORE" not in self.enabled and (implies := _IMPLIES.get(kind)) is not None and implies(event):
             if self.options.extension("CONDSTORE"):
-                self.enabled.add("CONDSTORE")       # RFC 7162 3.1: commands that enable it
+                self._enable("CONDSTORE")           # RFC 7162 3.1: commands that enable it
         return event
+
+    def _enable(self, *names: str) -> None:
+        self.enabled.update(names)
+        self._memory = self.options.memory(self.enabled)
 
     def _may_compress(self) -> None:
         if self.compressed:

@@ -43,7 +43,7 @@ class ImapDaemon(Front):
         self.images = Images(self.reader, self.store, self.spawn, settings.images)
         self.metrics.gauges["mailboxes"] = lambda: len(self.images)
         self.prepare_doors(settings.connections, settings.connections_per_address)
-        self._options = options_of(self.settings, self.certificates is not None)
+        self._offer(self.settings)
         self.open_door("imap", settings.listen_imap, self._session, settings.proxies)
         self.open_door("imaps", settings.listen_imaps, self._session, settings.proxies, implicit_tls=True)
         self.watch_accounts()
@@ -57,13 +57,17 @@ class ImapDaemon(Front):
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come."""
         self.renew_doors(settings, settings.imap.connections_per_address)
-        self._options = options_of(settings, self.certificates is not None)
+        self._offer(settings)
         self.images.keep = settings.imap.images
+
+    def _offer(self, settings: Settings) -> None:
+        self._options = options_of(settings, self.certificates is not None)
+        self._plaintext = replace(self._options, plaintext=True)
 
     def _session(self, connection: Connection) -> ImapSession:
         tls, own = connection.tls, self.settings.imap
         plaintext = own.plaintext_login == "always" or own.plaintext_login == "loopback" and connection.loopback
-        options = replace(self._options, plaintext=True) if plaintext else self._options
+        options = self._plaintext if plaintext else self._options
         return ImapSession(self, connection, ImapServer(options, tls is not None, tls is not None and bool(tls.server_end_point)))
 
     # -- reading -----------------------------------------------------------------------------------------------------

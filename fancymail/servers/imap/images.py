@@ -27,6 +27,7 @@ class Box:
         self.sessions: set = set()
         self.stale, self.gone = True, False
         self._lock = asyncio.Lock()
+        self._nothing: Changes | None = None        # the answer that there is nothing new: readers give the same one as long as it is true
 
     async def current(self) -> None:
         """Renew the image if something was said to have changed. Raises as `renew`."""
@@ -60,8 +61,15 @@ class Box:
         image = self.image
         if image is None:
             self.image = BoxImage(await self.reader.load())
-        elif not image.apply(await self._claimed(await self.reader.changes(image.modseq, image.mailbox.uidnext))):
+            return
+        changes = await self.reader.changes(image.modseq, image.mailbox.uidnext)
+        if changes is self._nothing:
+            return
+        self._nothing = None
+        if not image.apply(await self._claimed(changes)):
             image.replace(await self._claimed(await self.reader.load()))        # too long ago for the log of the store
+        elif image.mailbox is changes.mailbox and not changes.states and not changes.vanished and not self._unclaimed(image.mailbox):
+            self._nothing = changes
 
     async def claim(self, view: View) -> None:
         """A view is about to be told for the first time: what nobody was told of yet is for it, if it knows of \\Recent."""
@@ -74,8 +82,13 @@ class Box:
             return found._replace(mailbox=await self._claim(found.mailbox))
         return found
 
+    @staticmethod
+    def _unclaimed(facts: Mailbox) -> bool:
+        """Whether there is what no session was told of as \\Recent."""
+        return facts.recent_floor < facts.uidnext
+
     async def _claim(self, facts: Mailbox) -> Mailbox:
-        if facts.recent_floor >= facts.uidnext:
+        if not self._unclaimed(facts):
             return facts
         try:
             first, before = await self._store.claim(self.account, self.mailbox)

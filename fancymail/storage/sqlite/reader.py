@@ -161,9 +161,9 @@ class SqliteBox:
         """Values in bulk."""
         if not uids:
             return []
-        if not kept and not self.shard.rows(*self._own):
-            raise MailboxGone(str(self.mailbox))
         rows, lacking = self._columns(names, uids, kept)
+        if not rows and not kept and not self.shard.rows(*self._own):
+            raise MailboxGone(str(self.mailbox))
         if lacking:
             await self.reader.derive(self.account, self.mailbox, uidset.ranges(lacking))
             rows, lacking = self._columns(names, uids, kept)

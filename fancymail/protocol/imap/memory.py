@@ -1,0 +1,76 @@
+"""Commands that were read before: clients say the same few again and again, with other numbers of messages at most.
+
+Kept in Options for all connections that are served alike, apart for each set of what ENABLE has switched on, since reading depends on both.
+Nothing of before a login is kept, no literal, and never more than MOST lines of at most LONGEST octets.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import NamedTuple
+
+from fancymail.mail.imap.sequence import parse_sequence
+
+from . import commands as c
+
+MOST = 1024
+LONGEST = 256
+
+# A set of numbers or UIDs behind the name of a command: the rest of the line is kept without it.
+_NUMBERED = re.compile(rb"(?:UID )?(?:FETCH|STORE|COPY|MOVE) ([1-9][0-9:,]{0,63})(?= )")
+_WITH_SETS = (c.Fetch, c.Store, c.Copy)
+
+
+class Known(NamedTuple):
+    """A command: its name, the states in which it may be said, and what it was read as."""
+
+    name: str
+    states: int
+    event: c.Command
+
+
+class Memory:
+    """What follows a tag -> what it means."""
+
+    __slots__ = ("_lines", "_shapes")
+
+    def __init__(self) -> None:
+        self._lines: dict[bytes, Known] = {}
+        self._shapes: dict[bytes, tuple[Known, tuple]] = {}     # lines without their sets, and the values behind `sequence`
+
+    def recall(self, text: bytes) -> Known | None:
+        """What a line means; None: it has to be read."""
+        known = self._lines.get(text)
+        if known is not None:
+            return known
+        match = _NUMBERED.match(text)
+        shape = self._shapes.get(_shape(text, match)) if match is not None else None
+        if shape is None:
+            return None
+        (name, states, event), rest = shape
+        try:
+            return Known(name, states, type(event)(parse_sequence(match[1]), *rest))
+        except ValueError:
+            return None
+
+    def keep(self, text: bytes, known: Known) -> None:
+        """Remember a line that was read."""
+        if len(text) > LONGEST:
+            return
+        match = _NUMBERED.match(text)
+        if match is None:
+            _add(self._lines, text, known)
+        elif isinstance(known.event, _WITH_SETS):
+            values = tuple(getattr(known.event, field.name) for field in fields(known.event))
+            _add(self._shapes, _shape(text, match), (known, values[1:]))
+
+
+def _shape(text: bytes, match: re.Match[bytes]) -> bytes:
+    return text[:match.start(1)] + text[match.end(1):]
+
+
+def _add(table: dict, key: bytes, value: tuple) -> None:
+    if len(table) >= MOST:
+        table.clear()
+    table[key] = value
