@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
 from fancymail.core.imap.ranges import common, without
+from fancymail.core.imap.orders import Orders
 from fancymail.mail.mailbox import SYSTEM_FLAGS
 from fancymail.mail.uidset import LARGEST, Ranges, merge
 from fancymail.storage.ports.reader import Changes, Loaded
@@ -44,6 +45,7 @@ class BoxImage:
         self.views: WeakSet[View] = WeakSet()
         self.fresh: Ranges = []                         # UIDs that this process claimed as \Recent and no client was told of
         self.step = 0                                   # steps so far
+        self.orders = Orders()
         self._log: deque[Step] = deque()
         self._logged, self._limit = 0, log
         self._words: dict[int, bytes] = {}

@@ -20,7 +20,18 @@ Tree = tuple[int, list]             # place of a message or -1, and what answers
 
 
 async def thread(view: View, box: BoxReader, algorithm: str, places: Places, uid: bool, turn: Callable[[], Awaitable[None]] = no_turn) -> bytes:
-    """Return the `* THREAD` answer for the messages at these places. Raises MailboxGone."""
+    """Return the `* THREAD` answer for the messages at these places; that of a whole mailbox is kept with its image. Raises MailboxGone."""
+    if not view.current or len(places) < view.count:
+        return await _answer(view, box, algorithm, places, uid, turn)
+    orders, key, uids, count = view.image.orders, ("THREAD", algorithm, uid), view.uids, view.count
+    answer = orders.answer(key, uids, count)
+    if answer is None:
+        answer = await _answer(view, box, algorithm, places, uid, turn)
+        orders.keep_answer(key, uids, count, answer)
+    return answer
+
+
+async def _answer(view: View, box: BoxReader, algorithm: str, places: Places, uid: bool, turn: Callable[[], Awaitable[None]]) -> bytes:
     names = ("sent", "subject_key") + (("reply", "references") if algorithm == "REFERENCES" else ())
     values = await columns_of(view, box, names, places, turn)
     if algorithm == "REFERENCES":

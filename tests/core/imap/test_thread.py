@@ -7,7 +7,9 @@ import re
 
 import pytest
 
+from fancymail.core.imap.image import BoxImage
 from fancymail.core.imap.thread import thread
+from fancymail.core.imap.view import View
 
 from .letters import Letters
 
@@ -95,3 +97,36 @@ async def test_a_thread_as_deep_as_the_mailbox_is_long():
     depth = 3_000
     mail = [message(f"m{number}", f"m{number - 1}" if number else "") for number in range(depth)]
     assert await threads(*mail) == "(" + " ".join(map(str, range(1, depth + 1))) + ")"
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_kept_answer_is_that_of_the_messages_there_are(seed):
+    chance = random.Random(seed)
+    letters, ids = Letters(), [f"i{number}" for number in range(30)]
+    letters.add(message("i0"))
+    view = await letters.view()
+    for _ in range(80):
+        if chance.random() < 0.3:
+            references = " ".join(chance.sample(ids, chance.randrange(3)))
+            letters.add(message(chance.choice(ids), references, f"s{chance.randrange(4)}", chance.randrange(1, 20)))
+        elif chance.random() < 0.2:
+            uid = chance.choice(view.uids[:view.count] or [1])
+            letters.account.expunge("INBOX", [(uid, uid)], 1_500_000_001)
+        image = view.image
+        assert image.apply(await letters.opened.changes(image.modseq, image.mailbox.uidnext))
+        view.flush(chance.random() < 0.7)
+        algorithm, uid = chance.choice(("REFERENCES", "ORDEREDSUBJECT")), chance.random() < 0.5
+        answer = await thread(view, letters.opened, algorithm, range(view.count), uid)
+        fresh = View(BoxImage(await letters.opened.load()))
+        if list(fresh.uids) == list(view.uids[:view.count]):
+            assert answer == await thread(fresh, letters.opened, algorithm, range(view.count), uid)
+        numbers = sorted(map(int, re.findall(rb"[0-9]+", answer)))
+        assert numbers == (list(view.uids[:view.count]) if uid else list(range(1, view.count + 1)))
+
+
+async def test_the_answer_for_a_mailbox_is_kept_and_that_for_a_part_is_not():
+    letters = Letters(message("a"), message("b", "a"))
+    view = await letters.view()
+    whole = await thread(view, letters.opened, "REFERENCES", range(2), False)
+    assert await thread(view, None, "REFERENCES", range(2), False) is whole             # nothing is read
+    assert await thread(view, letters.opened, "REFERENCES", [1], False) == b"* THREAD (2)\r\n"
