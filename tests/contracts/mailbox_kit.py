@@ -10,7 +10,9 @@ from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import ranges
 from fancymail.storage.memory.mailboxes import MemoryMailboxes
 from fancymail.storage.ports.mailboxes import Delivery, State
+from fancymail.storage.postgres.mailboxes import PostgresMailboxes
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
+from tests.cluster_kit import database
 
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -18,8 +20,12 @@ NOW = 1_800_000_000
 ALL = [(1, 2**32 - 1)]
 
 
-@pytest.fixture(params=["memory", "sqlite", "shards"])
+@pytest.fixture(params=["memory", "sqlite", "shards", "postgres", "conflicts"])
 def store(request, tmp_path):
+    if request.param in ("postgres", "conflicts"):
+        with database(request.param) as db:
+            yield PostgresMailboxes(db, changes=100, settle=0)
+        return
     if request.param == "memory":
         store = MemoryMailboxes(changes=100)
     else:

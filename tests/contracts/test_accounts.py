@@ -1,6 +1,7 @@
 """The contract of storage.ports.accounts, run on every engine."""
 
 import threading
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -8,11 +9,17 @@ import pytest
 from fancymail.mail.scram import ScramKeys
 from fancymail.storage.memory.accounts import MemoryAccounts
 from fancymail.storage.ports.accounts import Account, Alias, Conflict, Exists, InUse, Missing, StoreFailed
+from fancymail.storage.postgres.accounts import PostgresAccounts
 from fancymail.storage.sqlite.accounts import SqliteAccounts
+from tests.cluster_kit import database
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "conflicts"])
 def store(request, tmp_path):
+    if request.param in ("postgres", "conflicts"):
+        with database(request.param) as db:
+            yield PostgresAccounts(db)
+        return
     engine = MemoryAccounts() if request.param == "memory" else SqliteAccounts(tmp_path / "accounts.db")
     yield engine
     engine.close()
@@ -188,9 +195,25 @@ def test_changes_tell_who_changed(filled):
     assert filled.changes(last) == (last, [])
 
 
-@pytest.mark.parametrize("engine", ["memory", "sqlite"])
+@contextmanager
+def forgetful(engine, folder):
+    """A store that keeps three changes."""
+    if engine == "postgres":
+        with database() as db:
+            yield PostgresAccounts(db, changes_kept=3)
+        return
+    store = MemoryAccounts(changes_kept=3) if engine == "memory" else SqliteAccounts(folder / "accounts.db", changes_kept=3)
+    yield store
+    store.close()
+
+
+@pytest.mark.parametrize("engine", ["memory", "sqlite", "postgres"])
 def test_changes_that_cannot_be_told(engine, tmp_path):
-    store = MemoryAccounts(changes_kept=3) if engine == "memory" else SqliteAccounts(tmp_path / "accounts.db", changes_kept=3)
+    with forgetful(engine, tmp_path) as store:
+        changes_that_cannot_be_told(store)
+
+
+def changes_that_cannot_be_told(store):
     store.add_domain("example.test")
     for name in "abcde":
         store.add_account(account(name))
@@ -198,7 +221,6 @@ def test_changes_that_cannot_be_told(engine, tmp_path):
     assert keys == ["c@example.test", "d@example.test", "e@example.test"]
     assert store.changes(1) == (last, None)
     assert store.changes(last + 1) == (last, None)
-    store.close()
 
 
 def test_the_secret_stays(store):

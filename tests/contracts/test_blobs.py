@@ -13,13 +13,22 @@ from fancymail.storage import blobs as blobs_module
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.memory.blobs import MemoryBlobs
 from fancymail.storage.ports.blobs import BadContent, Blob
+from fancymail.storage.s3.blobs import S3Blobs
+from fancymail.storage.s3.cache import CacheFiles
+from fancymail.storage.s3.objects import Objects
 from fancymail.storage.slots import read_slot, write_slot
+from tests.cluster_kit import bucket
 
 CONTENT = b"From: alice@example.test\r\nSubject: tea\r\n\r\nAt five.\r\n"
 
 
-@pytest.fixture(params=["files", "memory"])
+@pytest.fixture(params=["files", "memory", "s3"])
 def blobs(request, tmp_path):
+    if request.param == "s3":
+        store = S3Blobs(CacheFiles(tmp_path / "blobs"), Objects(bucket()))
+        yield store
+        store.close()
+        return
     store = FileBlobs(tmp_path / "blobs") if request.param == "files" else MemoryBlobs()
     yield store
     store.close()

@@ -11,7 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from fancymail.storage.memory.queue import MemoryQueueIndex
 from fancymail.storage.ports.queue import BEGIN, Entry, IndexFailed, State, Total
+from fancymail.storage.postgres.queue import PostgresQueueIndex
 from fancymail.storage.sqlite.queue import SqliteQueueIndex
+from tests.cluster_kit import database
 
 ALL = 1 << 62
 
@@ -21,8 +23,12 @@ def entry(number: int, queue: str = "incoming", **fields) -> Entry:
                  sender="a@example.test", recipients="b@example.test", count=1, **fields)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "conflicts"])
 def index(request, tmp_path):
+    if request.param in ("postgres", "conflicts"):
+        with database(request.param) as db:
+            yield PostgresQueueIndex(db, "here", 60.0)
+        return
     index = MemoryQueueIndex() if request.param == "memory" else SqliteQueueIndex(tmp_path / "index.db")
     yield index
     index.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -22,8 +23,16 @@ from fancymail.storage.memory.reader import MemoryReader
 from fancymail.storage.ports.blobs import Blob
 from fancymail.storage.ports.mailboxes import Delivery
 from fancymail.storage.ports.reader import COLUMNS, Content, MailboxGone
+from fancymail.storage.postgres.database import Database
+from fancymail.storage.postgres.mailboxes import PostgresMailboxes
+from fancymail.storage.postgres.reader import PostgresReader
+from fancymail.storage.s3.blobs import S3Blobs, S3Contents
+from fancymail.storage.s3.cache import CacheFiles
+from fancymail.storage.s3.objects import Objects
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from fancymail.storage.sqlite.reader import SqliteReader
+from fancymail.storage.waiting import Waiter
+from tests.cluster_kit import bucket, database
 from tests.servers_kit import operator, running
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -92,7 +101,22 @@ async def verbs(folder):
             yield daemon.records, daemon.blobs, VerbReader(lambda: door)
 
 
-ENGINES = {"memory": memory, "sqlite": lambda folder: shards(folder, 1), "shards": shards, "verbs": verbs}
+@asynccontextmanager
+async def cluster(folder):
+    with database() as db:
+        store, blobs = PostgresMailboxes(db, changes=100, settle=0), S3Blobs(CacheFiles(folder / "blobs"), Objects(bucket()))
+
+        async def derive(account, mailbox, uids):
+            rows = store.account(account).underived(mailbox, uids, Derived().version)
+            contents = [b"".join(blobs.read(row.blob, row.length)) if row.content is None else row.content for row in rows]
+            store.derive((row, precompute(row.prefix, content, row.internaldate)) for row, content in zip(rows, contents))
+        reads = Database(db.dsn, Waiter(asyncio.get_running_loop()))
+        yield store, blobs, PostgresReader(reads, S3Contents(folder / "blobs", Objects(blobs.objects.address)), derive)
+        reads.close()
+        blobs.close()
+
+
+ENGINES = {"cluster": cluster, "memory": memory, "sqlite": lambda folder: shards(folder, 1), "shards": shards, "verbs": verbs}
 
 
 @pytest.fixture(params=ENGINES)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
 from fancymail.mail.uidset import Ranges
+from fancymail.storage.identity import object_id
 from fancymail.storage.ports.mailboxes import (
     Change, Delivered, Delivery, Mailbox, MailboxExists, Message, Name, NoSuchMailbox, State, Stored, TooManyKeywords, Usage)
 from fancymail.storage.sqlite import contents
@@ -343,11 +343,6 @@ CHANGING = f"{RANGE} AND modseq <= ? AND ((flags & ~?) | ?) <> flags"
 
 def _column(name: Name) -> str:
     return "id" if isinstance(name, int) else "name"
-
-
-def object_id(account: str, uidvalidity: int) -> str:
-    """MAILBOXID: since an account gives no UIDVALIDITY twice, both name a mailbox for ever (RFC 8474 4.1)."""
-    return "F" + sha256(f"{account}\0{uidvalidity}".encode()).hexdigest()[:24]
 
 
 def translate(flags: int, bits: dict[int, int]) -> int:

@@ -13,34 +13,18 @@ Called by the engines of storage/sqlite. It never holds a connection itself and 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import apsw
+
+from fancymail.storage.migrations import Applied, DatabaseError, Step, missing
 
 OLDEST_SQLITE = (3, 51, 3)      # the first release without the WAL-reset race that could damage a database
 PAGE_SIZE = 4096
 
 
-class DatabaseError(Exception):
-    """The database cannot be used; the message says which file and why, in words for the operator."""
-
-
 class DatabaseDamaged(DatabaseError):
     """What is in the file is no database, or no whole one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One migration: a name for people and the SQL that makes it. Applied once, then its text is frozen."""
-
-    name: str
-    sql: str
-
-    @property
-    def checksum(self) -> str:
-        return sha256(self.sql.encode()).hexdigest()
 
 
 class transaction:
@@ -107,17 +91,17 @@ def migrate(connection: apsw.Connection, path: Path, steps: tuple[Step, ...]) ->
     """Apply the steps that the database lacks, each in its own transaction. Raises DatabaseError when its past isn't ours."""
     connection.execute("CREATE TABLE IF NOT EXISTS migration "
                        "(number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT")
-    applied = list(connection.execute("SELECT number, name, checksum FROM migration ORDER BY number"))
-    if len(applied) > len(steps):
-        raise DatabaseError(f"{path}: made by a newer FancyMail (step {len(applied)} {applied[-1][1]!r}, "
-                            f"this one knows {len(steps)})")
-    for (number, name, checksum), step in zip(applied, steps):
-        if checksum != step.checksum:
-            raise DatabaseError(f"{path}: step {number} {name!r} was applied with another text than our {step.name!r}")
-    for number, step in enumerate(steps[len(applied):], len(applied) + 1):
+    if "additive" not in [column for (column,) in connection.execute("SELECT name FROM pragma_table_info('migration')")]:
+        with transaction(connection):       # made by the first version, whose every step is one that all know
+            connection.execute("ALTER TABLE migration ADD COLUMN additive INTEGER NOT NULL DEFAULT 0")
+    for number, step in missing(_applied(connection), steps, str(path)):
         with transaction(connection):
             connection.execute(step.sql)
-            connection.execute("INSERT INTO migration VALUES (?, ?, ?)", (number, step.name, step.checksum))
+            connection.execute("INSERT INTO migration VALUES (?, ?, ?, ?)", (number, step.name, step.checksum, int(step.additive)))
+
+
+def _applied(connection: apsw.Connection) -> list[Applied]:
+    return [Applied(*row) for row in connection.execute("SELECT number, name, checksum, additive FROM migration ORDER BY number")]
 
 
 def sync_directory(path: Path | str) -> None:

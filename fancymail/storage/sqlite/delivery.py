@@ -7,9 +7,9 @@ the counters are rows of one transaction: either all of them survive a crash or 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from fancymail.storage.identity import email_id
 from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox
 from fancymail.storage.sqlite import contents
 from fancymail.storage.sqlite.derived import keep
@@ -38,11 +38,6 @@ def deliver(account: SqliteAccount, deliveries: Sequence[Delivery], now: int) ->
         if filing.flags:
             account.added(filing.box, filing.flags, filing.octets)
     return results
-
-
-def email_id(blob: bytes, prefix: bytes) -> str:
-    """EMAILID: the same octets have the same id, in whatever mailbox (RFC 8474 5.1)."""
-    return "M" + sha256(blob + prefix).hexdigest()[:32]
 
 
 def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, now: int) -> Delivered:
