@@ -33,7 +33,7 @@ class Imap(Section):
 
     append_limit: Annotated[int, say("Octets of a message that clients may store.", ge=1 << 16)] = 64 << 20
     push: Annotated[float, say("Seconds by which news are gathered before a waiting client is told.", ge=0, le=5)] = 0.01
-    images: Annotated[float, say("Seconds for which a mailbox stays in memory after the last session left it.", ge=0)] = 60.0
+    images: Annotated[float, say("Seconds that a mailbox stays in memory, and its news are listened to, after its last session.", ge=0)] = 60.0
 
     connections: Annotated[int, say("Sessions at the same time, in each process.", ge=1)] = 10_000
     connections_per_address: Annotated[int, say(

@@ -17,6 +17,7 @@ from fancymail.protocol.imap.options import EXTENSIONS, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection
 from fancymail.servers.front import Front
+from fancymail.servers.imap.audience import Audience
 from fancymail.servers.imap.images import Images
 from fancymail.servers.imap.readers import open_reader
 from fancymail.servers.imap.session import ImapSession
@@ -37,9 +38,10 @@ class ImapDaemon(Front):
         """Open the ports."""
         settings = self.settings.imap
         self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
-        self.listening: dict[str, set[ImapSession]] = {}        # account -> who wants news of its mailboxes
         self.store, self.reader = MailStore(self.ask), open_reader(self)
         self.threads = ThreadPoolExecutor(2, "scan")
+        self.audience = Audience(lambda account: self.subscribe_to("mailbox", account, lambda: self._changed(account)),
+                                 lambda account: self.unsubscribe_from("mailbox", account), settings.images)
         self.images = Images(self.reader, self.store, self.spawn, settings.images)
         self.metrics.gauges["mailboxes"] = lambda: len(self.images)
         self.prepare_doors(settings.connections, settings.connections_per_address)
@@ -58,7 +60,7 @@ class ImapDaemon(Front):
         """Take new settings for the sessions to come."""
         self.renew_doors(settings, settings.imap.connections_per_address)
         self._offer(settings)
-        self.images.keep = settings.imap.images
+        self.images.keep = self.audience.keep = settings.imap.images
 
     def _offer(self, settings: Settings) -> None:
         self._options = options_of(settings, self.certificates is not None)
@@ -94,26 +96,16 @@ class ImapDaemon(Front):
         sessions.discard(session)
         if not sessions:
             self.sessions.pop(session.account, None)
-        for account in session.hears:
-            listeners = self.listening[account]
-            listeners.discard(session)
-            if not listeners:
-                del self.listening[account]
-                self.unsubscribe_from("mailbox", account)
-        session.hears.clear()
+        self.audience.discard(session)
 
     def listen(self, account: str, session: ImapSession) -> None:
         """A session wants news of an account's mailboxes."""
-        listeners = self.listening.setdefault(account, set())
-        if not listeners:
-            self.subscribe_to("mailbox", account, lambda: self._changed(account))
-        listeners.add(session)
-        session.hears.add(account)
+        self.audience.add(account, session)
 
     def _changed(self, account: str) -> None:
         """Something became of an account's mailboxes."""
         self.images.changed(account)
-        for session in self.listening.get(account, ()):
+        for session in self.audience.of(account):
             session.account_changed()
 
     def present(self) -> Iterable[str]:
