@@ -32,6 +32,11 @@ class Imap(Section):
     compress: Annotated[bool, say("Offer COMPRESS=DEFLATE; each session that uses it costs some 60 KiB.")] = True
 
     append_limit: Annotated[int, say("Octets of a message that clients may store.", ge=1 << 16)] = 64 << 20
+    message_limit: Annotated[int, say(
+        "Messages that one command works on, those of the highest UIDs if it names more (MESSAGELIMIT; RFC 9738 asks for 1000 at least); "
+        "0: all. Most clients do not know of it: keep it above what anybody has in one mailbox.", ge=0)] = 1_000_000
+    limit_saving_only: Annotated[bool, say(
+        "Have that limit for COPY and APPEND alone, which are refused beyond it (SAVELIMIT); all else works on whole mailboxes.")] = False
     push: Annotated[float, say("Seconds by which news are gathered before a waiting client is told.", ge=0, le=5)] = 0.01
     images: Annotated[float, say("Seconds that a mailbox stays in memory, and its news are listened to, after its last session.", ge=0)] = 60.0
 

@@ -14,7 +14,7 @@ from fancymail.core.imap.dates import DAY, day_of
 from fancymail.core.imap.fetch import read_columns
 from fancymail.core.imap.folding import fold, fold_key
 from fancymail.core.imap.ranges import compress
-from fancymail.core.imap.view import View
+from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap import search as keys
 from fancymail.mail.imap.search import Key
 from fancymail.mail.uidset import contains
@@ -194,17 +194,10 @@ class _Search:
             least = key.modseq
             return lambda place, row: modseqs[place] >= least
         if isinstance(key, keys.Numbers):
-            named = self._named(key)
-            return lambda place, row: place in named
+            spans = named(self.view, key)
+            places = range(*spans[0]) if len(spans) == 1 else {place for low, high in spans for place in range(low, high)}
+            return lambda place, row: place in places
         return None
-
-    def _named(self, key: keys.Numbers) -> set[int] | range:
-        """The places of a sequence set; numbers beyond the last message name none here, whatever other commands make of them."""
-        if key.uid or key.sequence.saved:
-            spans = self.view.resolve(key.sequence, True)
-        else:
-            spans = [(first - 1, min(last, self.view.count)) for first, last in key.sequence.resolve(self.view.count) if first <= self.view.count]
-        return range(*spans[0]) if len(spans) == 1 else {place for low, high in spans for place in range(low, high)}
 
     # Columns
 
@@ -279,6 +272,13 @@ class _Search:
     @cached_property
     def _places(self) -> dict[int, int]:
         return {uid: place for place, uid in enumerate(self.uids)}
+
+
+def named(view: View, key: keys.Numbers) -> Spans:
+    """The places of a sequence set; numbers beyond the last message name none here, whatever other commands make of them."""
+    if key.uid or key.sequence.saved:
+        return view.resolve(key.sequence, True)
+    return [(first - 1, min(last, view.count)) for first, last in key.sequence.resolve(view.count) if first <= view.count]
 
 
 def _slices(places: Places) -> Iterator[Places]:

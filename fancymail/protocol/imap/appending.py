@@ -92,10 +92,17 @@ class Appending:
             return None
         if self.replaces or not self.options.extension("MULTIAPPEND"):
             raise BadSyntax("one message only")
-        if self.messages >= self.options.limits.messages:
-            raise Refused("too many messages at once", b"LIMIT")
+        self._one_more()
         cursor.space()
         return self._message
+
+    def _one_more(self) -> None:
+        """Another message may come. RFC 9738 3.1: APPEND keeps all of its messages or none, so what is too many is refused."""
+        limit = self.options.message_limit or self.options.save_limit
+        if limit and self.messages >= limit:
+            raise Refused(f"one command brings at most {limit} messages", b"MESSAGELIMIT %d" % limit)
+        if self.messages >= self.options.limits.messages:
+            raise Refused("too many messages at once", b"LIMIT")
 
     def _message(self) -> Reader:
         """`[flags] [date] literal`, or UTF8 (literal8), or CATENATE (parts)."""

@@ -46,7 +46,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`mechanisms`: all that are configured; what is offered depends on TLS. `message_limit`: RFC 9738, 0 for none."""
+    """`mechanisms`: all that are configured; what is offered depends on TLS. `message_limit`: RFC 9738, 0 for none; `save_limit`: the same for
+    COPY and APPEND alone."""
 
     banner: str = "FancyMail ready"
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
@@ -56,6 +57,7 @@ class Options:
     literal: str = LITERAL_PLUS
     revision_2: bool = True
     message_limit: int = 0
+    save_limit: int = 0
     limits: Limits = Limits()
     login_timeout: float = 60.0
     idle: float = 1860.0                        # RFC 9051 5.4: at least 30 minutes
@@ -63,7 +65,7 @@ class Options:
 
     def extension(self, *names: str) -> bool:
         """Whether one of these is offered."""
-        return not self.extensions.isdisjoint(names)
+        return not self.extensions.isdisjoint(names) or self.message_limit > 0 and "MESSAGELIMIT" in names
 
     def memory(self, enabled: Set[str]) -> Memory:
         """Commands that were read before by connections that have enabled the same."""
@@ -81,5 +83,8 @@ def capabilities(options: Options, tls: bool, binding: bool, logged_in: bool, co
         return " ".join(words).encode()
     words += [name for name in EXTENSIONS if name in options.extensions and not (compressed and name == "COMPRESS=DEFLATE")]
     words.append(f"APPENDLIMIT={options.limits.append}")
-    words += [f"MESSAGELIMIT={options.message_limit}"] * bool(options.message_limit)
+    if options.message_limit:
+        words.append(f"MESSAGELIMIT={options.message_limit}")
+    elif options.save_limit:                        # RFC 9738 4: one or the other
+        words.append(f"SAVELIMIT={options.save_limit}")
     return " ".join(words).encode()

@@ -73,6 +73,11 @@ def highestmodseq(modseq: int) -> bytes:
     return b"HIGHESTMODSEQ %d" % modseq
 
 
+def messagelimit(limit: int, lowest: int = 0) -> bytes:
+    """RFC 9738 3.1: more messages were named; `lowest`: the lowest UID of those that were worked on."""
+    return b"MESSAGELIMIT %d %d" % (limit, lowest) if lowest else b"MESSAGELIMIT %d" % limit
+
+
 def mailboxid(objectid: str) -> bytes:
     """RFC 8474 4.1."""
     return b"MAILBOXID (%b)" % objectid.encode()

@@ -11,7 +11,9 @@ from typing import Callable
 
 from fancymail.mail.charset import codec
 from fancymail.mail.imap import search as s
+from fancymail.mail.imap.sequence import SequenceSet
 from fancymail.mail.mailbox import SYSTEM_FLAGS
+from fancymail.mail.uidset import LARGEST
 
 from .cursor import LARGEST_63, LITERAL_MARK, BadSyntax, Cursor, Refused
 
@@ -145,6 +147,13 @@ class Searcher:
         self.cursor.space()
         return s.Numbers(self.cursor.sequence(), True)
 
+    def _beside(self, name: str) -> s.Key:
+        """RFC 9738 3.2: UIDAFTER n is above n, UIDBEFORE n below; `*` is in neither."""
+        self.cursor.space()
+        uid = self.cursor.number(LARGEST, 1)
+        first, last = (uid + 1, LARGEST) if name == "UIDAFTER" else (1, uid - 1)
+        return s.Numbers(SequenceSet(((first, last),) if first <= last else ()), True)
+
     def _not(self, name: str) -> s.Key:
         self.cursor.space()
         return s.Not(self._nested(self.key))
@@ -185,11 +194,12 @@ for _flag in SYSTEM_FLAGS:
     _PLAIN[_flag[1:].upper()] = s.Flag(_flag)
     _PLAIN["UN" + _flag[1:].upper()] = s.Flag(_flag, False)
 _NEEDS = {"MODSEQ": "CONDSTORE", "OLDER": "WITHIN", "YOUNGER": "WITHIN", "EMAILID": "OBJECTID", "THREADID": "OBJECTID", "FUZZY": "SEARCH=FUZZY",
-          "SAVEDBEFORE": "SAVEDATE", "SAVEDON": "SAVEDATE", "SAVEDSINCE": "SAVEDATE"}
+          "SAVEDBEFORE": "SAVEDATE", "SAVEDON": "SAVEDATE", "SAVEDSINCE": "SAVEDATE", "UIDAFTER": "MESSAGELIMIT", "UIDBEFORE": "MESSAGELIMIT"}
 _READERS: dict[str, Callable[[Searcher, str], s.Key]] = {
     **dict.fromkeys(("FROM", "TO", "CC", "BCC", "SUBJECT", "BODY", "TEXT"), Searcher._text),
     **dict.fromkeys(("BEFORE", "ON", "SINCE", "SENTBEFORE", "SENTON", "SENTSINCE", "SAVEDBEFORE", "SAVEDON", "SAVEDSINCE"), Searcher._date),
     **dict.fromkeys(("KEYWORD", "UNKEYWORD"), Searcher._keyword), **dict.fromkeys(("LARGER", "SMALLER"), Searcher._size),
+    **dict.fromkeys(("UIDAFTER", "UIDBEFORE"), Searcher._beside),
     **dict.fromkeys(("OLDER", "YOUNGER"), Searcher._within), **dict.fromkeys(("EMAILID", "THREADID"), Searcher._object_id),
     "HEADER": Searcher._header, "UID": Searcher._uid, "NOT": Searcher._not, "OR": Searcher._or, "FUZZY": Searcher._fuzzy,
     "MODSEQ": Searcher._modseq}

@@ -122,5 +122,6 @@ def options_of(settings: Settings, starttls: bool) -> Options:
     mechanisms = tuple(name for name in own.mechanisms if name not in OAUTH or settings.auth.oauth)
     extensions = frozenset(EXTENSIONS) - ({"COMPRESS=DEFLATE"} if not own.compress else set())
     limits = Limits(append=own.append_limit, errors=own.errors, login_failures=own.login_failures)
+    limited = {"save_limit" if own.limit_saving_only else "message_limit": own.message_limit}
     return Options(banner=own.banner, mechanisms=mechanisms, starttls=starttls, extensions=extensions,
-                   limits=limits, login_timeout=own.login_timeout, idle=own.idle)
+                   limits=limits, login_timeout=own.login_timeout, idle=own.idle, **limited)

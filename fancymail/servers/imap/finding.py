@@ -1,63 +1,60 @@
 """SEARCH, SORT, THREAD: what core found, said in the form that the client asked for.
 
-Part of servers/imap/session.py. A long search gives others their turn, and tells a client that waits that it is still at it.
+Part of servers/imap/session.py. A long search gives others their turn.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap import answers
 from fancymail.core.imap.context import MOST, Context
+from fancymail.core.imap.limit import highest, scope
 from fancymail.core.imap.notify import sources
-from fancymail.core.imap.search import relevancy, search, uses_modseq
+from fancymail.core.imap.search import Places, relevancy, search, uses_modseq
 from fancymail.core.imap.sort import sort
 from fancymail.core.imap.thread import thread
 from fancymail.core.imap.view import View
-from fancymail.mail.imap.search import Return
+from fancymail.mail.imap.search import Key, Return
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
 from fancymail.servers.imap import watching
 from fancymail.servers.imap.images import Box
+from fancymail.servers.imap.refusals import Refusal
 from fancymail.storage.ports.reader import MailboxGone
 
 if TYPE_CHECKING:
     from fancymail.servers.imap.session import ImapSession
 
-PATIENCE = 5.0                  # seconds after which a client is told that we are still at it, and again
 
-
-def turns(session: ImapSession) -> Callable[[], Awaitable[None]]:
-    """What a long piece of work awaits between two of its steps."""
-    told = session.daemon.loop.time() + PATIENCE
-
-    async def turn() -> None:
-        nonlocal told
-        await session.pause()
-        if session.daemon.loop.time() > told:
-            told += PATIENCE
-            session.engine.untagged(r.inprogress(session.engine.tag))       # RFC 9585 3
-            session.connection.flush()
-    return turn
+async def _find(session: ImapSession, key: Key, part: bool = False) -> tuple[Places, int]:
+    """The places that match, and 0. Where one command may not look at so many (RFC 9738): those among the highest UIDs, and the lowest UID that
+    was looked at, if a part is of use; SORT and THREAD are refused (3.3)."""
+    view, box, places, lowest = session.view, session.box, None, 0
+    if 0 < session.most < view.count:
+        spans, lowest = highest(view, scope(view, key), session.most)
+        places = [place for low, high in spans for place in range(low, high)]
+    if lowest and not part:
+        raise Refusal(f"at most {session.most} messages can be sorted: narrow it down by UIDs", r.messagelimit(session.most))
+    return await search(view, box.reader, key, int(time.time()), session.pause, places), lowest
 
 
 async def search_(session: ImapSession, event: c.Search) -> None:
     """SEARCH and UID SEARCH."""
-    view = session.view
     await session.box.current()
-    places = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
-    _answer(session, b"SEARCH", places, event, await _scores(session, event, places))
+    places, lowest = await _find(session, event.key, True)
+    _answer(session, b"SEARCH", places, event, await _scores(session, event, places), lowest)
 
 
 async def sort_(session: ImapSession, event: c.Sort) -> None:
     """SORT and UID SORT."""
     view = session.view
     await session.box.current()
-    found = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
+    found = (await _find(session, event.key))[0]
     scores = await _scores(session, event, found)
-    places = await sort(view, session.box.reader, event.criteria, found, turns(session), scores)
+    places = await sort(view, session.box.reader, event.criteria, found, session.pause, scores)
     known = dict(zip(found, scores))
     _answer(session, b"SORT", places, event, [known[place] for place in places] if scores else ())
 
@@ -66,7 +63,7 @@ async def _scores(session: ImapSession, event: c.Search | c.Sort, places: Sequen
     """How well each of the messages matches, if the client wants to know or have them sorted by that (RFC 6203)."""
     criteria = event.criteria if isinstance(event, c.Sort) else ()
     if event.returns is not None and "RELEVANCY" in event.returns.options or any(each.name == "RELEVANCY" for each in criteria):
-        return await relevancy(session.view, session.box.reader, event.key, places, int(time.time()), turns(session))
+        return await relevancy(session.view, session.box.reader, event.key, places, int(time.time()), session.pause)
     return ()
 
 
@@ -74,8 +71,8 @@ async def thread_(session: ImapSession, event: c.Thread) -> None:
     """THREAD and UID THREAD."""
     view = session.view
     await session.box.current()
-    found = await search(view, session.box.reader, event.key, int(time.time()), turns(session))
-    session.engine.untagged(await thread(view, session.box.reader, event.algorithm, found, event.uid, turns(session)))
+    found = (await _find(session, event.key))[0]
+    session.engine.untagged(await thread(view, session.box.reader, event.algorithm, found, event.uid, session.pause))
     session.finish(numbers=not event.uid, uid=event.uid)
 
 
@@ -100,7 +97,7 @@ async def multi_search(session: ImapSession, event: c.MultiSearch) -> None:
 
 
 async def _search_in(session: ImapSession, event: c.MultiSearch, view: View, box: Box, name: str) -> None:
-    places = await search(view, box.reader, event.key, int(time.time()), turns(session))
+    places = await search(view, box.reader, event.key, int(time.time()), session.pause)
     if places:
         where = answers.mailbox_tag(name, view.image.mailbox.uidvalidity, session.engine.utf8)
         session.engine.untagged(answers.esearch(view, places, event.returns, session.engine.tag, True, uses_modseq(event.key), where))
@@ -112,7 +109,8 @@ def cancel(session: ImapSession, event: c.CancelUpdate) -> None:
     session.finish()
 
 
-def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.Search | c.Sort, scores: Sequence[int]) -> None:
+def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.Search | c.Sort, scores: Sequence[int],
+            lowest: int = 0) -> None:
     view, engine, returns, uid = session.view, session.engine, event.returns, event.uid
     if returns is None and engine.rev2 and word == b"SEARCH":
         returns = Return()                      # RFC 9051 6.4.4
@@ -126,14 +124,14 @@ def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.S
         if said:
             engine.untagged(said)
         if "UPDATE" in returns.options:
-            _keep(session, event, places)
-    session.finish(numbers=not uid, uid=uid)
+            _keep(session, event, places, not lowest)
+    session.finish(numbers=not uid, uid=uid, lowest=lowest)
 
 
-def _keep(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int]) -> None:
+def _keep(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int], whole: bool) -> None:
     """RETURN (UPDATE): tell from now on what comes into the result and leaves it; or say that we don't (RFC 5267 4.3.1)."""
     tag = session.engine.tag
-    if event.returns.partial is not None or len(session.contexts) >= MOST:
+    if not whole or event.returns.partial is not None or len(session.contexts) >= MOST:
         session.engine.untagged(r.ok("this search is not kept up to date", b'NOUPDATE "%b"' % tag))
     else:
         criteria = event.criteria if isinstance(event, c.Sort) else ()

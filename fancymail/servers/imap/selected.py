@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from fancymail.core.imap import opening
 from fancymail.core.imap.fetch import Outcome, changed_since, fetch, partial
-from fancymail.core.imap.ranges import runs, without
+from fancymail.core.imap.limit import count, highest
+from fancymail.core.imap.ranges import runs, size, without
 from fancymail.core.imap.view import Spans, View
 from fancymail.ipc.message import IpcError
 from fancymail.mail.imap.fetch import sets_seen
-from fancymail.mail.mailbox import SEEN
+from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
@@ -72,7 +73,9 @@ async def fetch_(session: ImapSession, event: c.Fetch) -> None:
             await _vanished(session, event, view)
         spans = changed_since(view, spans, event.changed_since)
     if event.partial is not None:
+        _may_ask(session, abs(event.partial[1] - event.partial[0]) + 1)
         spans = partial(spans, *event.partial)
+    spans, lowest = highest(view, spans, session.most)
     if sets_seen(event.items):
         await _mark_seen(session, view, spans)
     outcome, loop, connection = Outcome(), session.daemon.loop, session.connection
@@ -95,7 +98,13 @@ async def fetch_(session: ImapSession, event: c.Fetch) -> None:
         session.flush(numbers=not event.uid, uid=event.uid)
         session.engine.no("some of the messages cannot be read any more", b"EXPUNGEISSUED" if view.held else b"")
     else:
-        session.finish(numbers=not event.uid, uid=event.uid)
+        session.finish(numbers=not event.uid, uid=event.uid, lowest=lowest)
+
+
+def _may_ask(session: ImapSession, count: int) -> None:
+    """RFC 9738 3.1: who asks for so many at once as PARTIAL is told before anything is done."""
+    if 0 < session.most < count:
+        raise Refusal(f"one command shows at most {session.most} messages", r.messagelimit(session.most))
 
 
 async def _vanished(session: ImapSession, event: c.Fetch, view: View) -> None:
@@ -126,7 +135,7 @@ async def store(session: ImapSession, event: c.Store) -> None:
     view, box = session.view, session.box
     _writable(view)
     _may_flag(session, event)
-    spans = view.resolve(event.sequence, event.uid)
+    spans, lowest = highest(view, view.resolve(event.sequence, event.uid), session.most)
     uids, gone = view.ranges(spans), view.gone(spans)
     code = b"EXPUNGEISSUED" if gone else b""
     if spans:
@@ -138,7 +147,7 @@ async def store(session: ImapSession, event: c.Store) -> None:
             view.mention(without(uids, stored.refused))
         if stored.refused:
             code = r.modified(stored.refused if event.uid else _numbers(view, stored.refused))
-    session.finish(code=code, numbers=not event.uid, uid=event.uid)
+    session.finish(code=code, numbers=not event.uid, uid=event.uid, lowest=lowest)
 
 
 def _may_flag(session: ImapSession, event: c.Store) -> None:
@@ -168,6 +177,7 @@ async def copy(session: ImapSession, event: c.Copy) -> None:
         session.place.need("e", "t")
     place = await target(session, event.mailbox)
     spans = view.resolve(event.sequence, event.uid)
+    spans, lowest = highest(view, spans, session.most) if event.move else (_all_or_none(session, spans), 0)
     if view.gone(spans):                        # all or nothing (RFC 9051 6.4.7)
         session.flush(numbers=not event.uid, uid=event.uid)
         raise Refusal("some of these messages are gone", b"EXPUNGEISSUED")
@@ -175,8 +185,8 @@ async def copy(session: ImapSession, event: c.Copy) -> None:
         session.finish("no message is named", uid=event.uid)
         return
     copied = await session.store.copy(box.account, box.mailbox, view.ranges(spans), place.owner, place.mailbox.name, event.move)
-    count = sum(last - first + 1 for first, last in copied.source)
-    code = r.copyuid(copied.uidvalidity, copied.source, [(copied.first, copied.first + count - 1)]) if count else b""
+    how_many = size(copied.source)
+    code = r.copyuid(copied.uidvalidity, copied.source, [(copied.first, copied.first + how_many - 1)]) if how_many else b""
     if place.mailbox.id == box.mailbox or event.move:
         await box.renew()
     if not event.move:
@@ -185,20 +195,39 @@ async def copy(session: ImapSession, event: c.Copy) -> None:
     if code:
         session.engine.untagged(r.ok("moved", code))            # RFC 6851 4.3: before the EXPUNGEs
     session.flush(uid=event.uid, own=True)
-    session.finish(code=_modseq(session), uid=event.uid)
+    session.finish(code=_modseq(session), uid=event.uid, lowest=lowest)
+
+
+def _all_or_none(session: ImapSession, spans: Spans) -> Spans:
+    """COPY copies all or nothing: what is more than one command may is refused (RFC 9738 3.1)."""
+    options = session.engine.options
+    limit = options.message_limit or options.save_limit
+    lowest = highest(session.view, spans, limit)[1]
+    if lowest:
+        raise Refusal(f"one command copies at most {limit} messages", r.messagelimit(limit, lowest))
+    return spans
 
 
 async def expunge(session: ImapSession, event: c.Expunge) -> None:
-    """EXPUNGE and UID EXPUNGE."""
+    """EXPUNGE, which knows no limit (RFC 9738 3.1), and UID EXPUNGE."""
     view, box = session.view, session.box
     _writable(view)
     session.place.need("e")
-    uids = [(1, LARGEST)] if event.uids is None else view.ranges(view.resolve(event.uids, True))
+    uids, lowest = ([(1, LARGEST)], 0) if event.uids is None else _deleted(session, view.resolve(event.uids, True))
     if uids:
         await session.store.expunge(box.account, box.mailbox, uids)
         await box.renew()
     session.flush(uid=event.uids is not None, own=True)
-    session.finish(code=_modseq(session))
+    session.finish(code=_modseq(session), lowest=lowest)
+
+
+def _deleted(session: ImapSession, spans: Spans) -> tuple[Ranges, int]:
+    """What UID EXPUNGE may take away of those it names, and the lowest UID of it where that is not all."""
+    view = session.view
+    if 0 < session.most < count(spans):
+        spans = runs([low + place for low, high in spans for place, flags in enumerate(view.state(low, high)[1]) if flags & DELETED])
+    spans, lowest = highest(view, spans, session.most)
+    return view.ranges(spans), lowest
 
 
 def _modseq(session: ImapSession) -> bytes:

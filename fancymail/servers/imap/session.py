@@ -14,7 +14,8 @@ from fancymail.core.imap.context import Context
 from fancymail.core.imap.view import NoSuchNumber, View
 from fancymail.ipc.message import IpcError
 from fancymail.mail.mailbox import INBOX
-from fancymail.protocol.imap.commands import Login, SaslCancelled, SaslStep
+from fancymail.protocol.imap import responses as r
+from fancymail.protocol.imap.commands import Fetch, Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection, Session
 from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
@@ -30,6 +31,7 @@ from fancymail.storage.ports.reader import MailboxGone, Reader
 if TYPE_CHECKING:
     from fancymail.servers.imap.daemon import ImapDaemon
 
+PATIENCE = 10.0                 # seconds after which a client is told that its command is still under way, and again (RFC 9585 3)
 SLOW = 1.0                      # seconds after which a client that does not read is told its news, at the earliest
 
 
@@ -53,11 +55,17 @@ class ImapSession(Session):
         self._enabled = 0
         self._ending = ""               # the word with which the session ends once its command is through
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None   # while a command takes its time
 
     @property
     def reader(self) -> Reader:
         """Where mailboxes are read."""
         return self.daemon.reader
+
+    @property
+    def most(self) -> int:
+        """How many messages one command works on, 0 for all (RFC 9738)."""
+        return self.engine.options.message_limit
 
     @property
     def store(self) -> MailStore:
@@ -69,7 +77,10 @@ class ImapSession(Session):
         if len(self.engine.enabled) != self._enabled:
             self.tune()
         work = _HANDLERS[type(event)](self, event)
-        return None if work is None else begin(self._watch(work))
+        rest = None if work is None else begin(self._watch(work))
+        if rest is not None and type(event) is not Fetch:       # FETCH shows by itself how far it is, and may be inside of a literal
+            self._patience = self.daemon.loop.call_later(PATIENCE, self._still)
+        return rest
 
     async def _watch(self, work: Awaitable) -> None:
         try:
@@ -86,8 +97,22 @@ class ImapSession(Session):
             self.refuse(IpcError("4.3.0", f"the mailboxes cannot be read: {error}"))
         except MailboxGone:
             self.missing()
+        finally:
+            self._calm()
         if self._ending:
             self.engine.bye(self._ending)
+
+    def _still(self) -> None:
+        """The command takes its time: say so (RFC 9585)."""
+        self._patience = self.daemon.loop.call_later(PATIENCE, self._still)
+        if self.account and self.engine.busy and not self.connection.stalled:
+            self.engine.untagged(r.inprogress(self.engine.tag))
+            self.connection.flush()
+
+    def _calm(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
 
     def refuse(self, error: IpcError) -> None:
         """Say what a verb refused, in RFC 5530's words."""
@@ -103,6 +128,7 @@ class ImapSession(Session):
             self.upload.forget()
         if self._timer is not None:
             self._timer.cancel()
+        self._calm()
         self.waiting = False
         self.leave()
         self.daemon.left(self)
@@ -168,13 +194,18 @@ class ImapSession(Session):
         """Let others have their turn."""
         await asyncio.sleep(0)
 
-    def finish(self, text: str = "", code: bytes = b"", numbers: bool = False, uid: bool = False) -> None:
+    def finish(self, text: str = "", code: bytes = b"", numbers: bool = False, uid: bool = False, lowest: int = 0) -> None:
         """Tell what happened meanwhile, as far as it may be told now, and that the command is done.
 
-        numbers: it was a command during which sequence numbers may not move (RFC 9051 7.5.1); uid: its numbers were UIDs."""
+        numbers: it was a command during which sequence numbers may not move (RFC 9051 7.5.1); uid: its numbers were UIDs; lowest: the lowest
+        UID that it worked on, where it named more messages than one command may."""
         self.flush(numbers, uid)
         if numbers and self.view is not None and self.view.held and not code:
             code = b"EXPUNGEISSUED"             # RFC 2180, RFC 5530 3
+        if lowest and code:                     # RFC 9738 3.1: there is room for one code
+            self.engine.untagged(r.no("done for the highest UIDs", r.messagelimit(self.most, lowest)))
+        elif lowest:
+            text, code = "done for the highest UIDs", r.messagelimit(self.most, lowest)
         self.engine.ok(text, code)
 
     def flush(self, numbers: bool = False, uid: bool = False, own: bool = False) -> None:

@@ -1,5 +1,6 @@
 """Plays tests/talks/imap-sessions/*.talk: what several sessions say and hear, in the order in which it happens.
 
+    with message-limit=3      first of all: fm-imap has these options
     login a alice             opens the session a and logs in
     deliver alice Subject     a message arrives from outside
     a> SELECT INBOX           a says a command (it gets a tag); <CRLF> and <NUL> stand for themselves
@@ -12,6 +13,7 @@ At the end every session says LOGOUT and may hear nothing but its answer, so not
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -48,7 +50,10 @@ class Player:
 
     async def _line(self, line: str) -> None:
         word, _, rest = line.partition(" ")
-        if word == "login":
+        if word == "with":
+            pairs = (option.split("=") for option in rest.split())
+            await self.suite.restart(**{name: json.loads(value) for name, value in pairs})
+        elif word == "login":
             name, user = rest.split()
             self.sessions[name] = await self.suite.login(f"{user}@example.test")
         elif word == "deliver":

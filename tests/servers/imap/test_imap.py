@@ -16,7 +16,7 @@ from joserfc.jwk import ECKey
 
 from fancymail.protocol.sasl import ScramClient
 from fancymail.servers.auth import AuthServer
-from fancymail.servers.imap import ImapDaemon
+from fancymail.servers.imap import ImapDaemon, session
 from fancymail.servers.mailbox import MailboxServer
 from tests.servers.imap import kit
 from tests.servers.imap.kit import PASSWORD, TABLES, Client
@@ -269,3 +269,50 @@ async def test_a_message_of_a_session_that_does_not_read(suite):
             data = data[-20:] + (read := await client.reader.read(1 << 20))
             total += len(read)
     assert total > 50 * len(content)
+
+
+# -- what takes long ---------------------------------------------------------------------------------------------------
+
+COMMANDS = ["STORE 1 +FLAGS (\\Seen)", "COPY 1 Archive", "MOVE 1 Archive", "EXPUNGE", "UID EXPUNGE 1", "CREATE Slow", "RENAME Archive Old", "CLOSE",
+            "APPEND INBOX {3+}\r\nabc", "REPLACE 1 INBOX {3+}\r\nabc", "DELETE Archive", "SUBSCRIBE INBOX"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_change_that_takes_long_tells_of_itself(suite, monkeypatch, command):
+    """RFC 9585: fm-mailbox holds the change back until the client has been told three times that it is under way."""
+    told, turn = asyncio.Event(), suite.mailbox_daemon.turn.run
+
+    async def held(work):
+        await told.wait()
+        return await turn(work)
+    await suite.deliver(b"Subject: one\r\n\r\n")
+    client = await suite.login()
+    await client.ok("SELECT INBOX")
+    await client.ok("STORE 1 +FLAGS (\\Deleted)")
+    monkeypatch.setattr(suite.mailbox_daemon.turn, "run", held)
+    monkeypatch.setattr(session, "PATIENCE", 0.001)
+    tag = client.start(command)
+    for _ in range(3):
+        assert await client.response() == b'* OK [INPROGRESS ("%b" NIL NIL)] still at it' % tag
+    monkeypatch.setattr(session, "PATIENCE", 60)
+    told.set()
+    assert (await client.finish(tag))[-1].startswith(b"OK")
+
+
+@pytest.mark.parametrize("command", ["SEARCH TEXT hello", "SORT (DATE) UTF-8 TEXT hello", "THREAD REFERENCES UTF-8 TEXT hello",
+                                     'ESEARCH IN (mailboxes INBOX) TEXT hello'])
+async def test_a_search_that_takes_long_tells_of_itself(suite, monkeypatch, command):
+    told = asyncio.Event()
+
+    async def pause(own):
+        await told.wait()
+    await suite.deliver(b"Subject: one\r\n\r\nhello\r\n")
+    client = await suite.login()
+    await client.ok("SELECT INBOX")
+    monkeypatch.setattr(session.ImapSession, "pause", pause)
+    monkeypatch.setattr(session, "PATIENCE", 0.001)
+    tag = client.start(command)
+    for _ in range(3):
+        assert await client.response() == b'* OK [INPROGRESS ("%b" NIL NIL)] still at it' % tag
+    told.set()
+    assert (await client.finish(tag))[-1].startswith(b"OK")
