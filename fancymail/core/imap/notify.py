@@ -16,6 +16,7 @@ from fancymail.storage.ports.mailboxes import Mailbox
 
 MESSAGES = frozenset(("messagenew", "messageexpunge", "flagchange"))
 SELECTED = ("selected", "selected-delayed")
+SERVER = "server"                   # the key of the server's own metadata
 
 
 class Known(NamedTuple):
@@ -24,6 +25,7 @@ class Known(NamedTuple):
     boxes: Mapping[object, tuple[str, Mailbox]]     # by what never changes: the name that the session says, and its counters
     subscribed: frozenset[str]
     shared: frozenset[str] = frozenset()            # names of those that belong to others
+    metadata: Mapping[object, Mapping[str, object]] = {}    # of those whose entries are watched, and of SERVER: entry -> what differs with its value
 
 
 class Changed(NamedTuple):
@@ -40,6 +42,16 @@ class Renamed(NamedTuple):
     name: str
     attributes: tuple[str, ...]
     old_name: str = ""
+
+
+class Annotated(NamedTuple):
+    """A `* METADATA` to be said: these entries have another value, or none any more. `name` is "" for the server's own."""
+
+    name: str
+    entries: tuple[str, ...]
+
+
+Notice = Changed | Renamed | Annotated
 
 
 class Watch:
@@ -73,9 +85,14 @@ class Watch:
         return [Changed(name, box, self._items(frozenset(MESSAGES))) for key, (name, box) in known.boxes.items()
                 if key != selected and self.events(name, known) & MESSAGES]
 
-    def differences(self, before: Known, after: Known, selected: object = None) -> list[Changed | Renamed]:
-        """What became of mailboxes between two looks, as far as it is wanted: names first, then counters."""
-        notices: list[Changed | Renamed] = []
+    def annotated(self, known: Known) -> list[object]:
+        """Whose metadata is wanted: keys of mailboxes, and SERVER (RFC 5465 5.6 and 5.7)."""
+        keys = [key for key, (name, _) in known.boxes.items() if "mailboxmetadatachange" in self.events(name, known)]
+        return [*keys, SERVER] if any("servermetadatachange" in group.events for group in self._groups) else keys
+
+    def differences(self, before: Known, after: Known, selected: object = None) -> list[Notice]:
+        """What became of mailboxes between two looks, as far as it is wanted: names first, then counters, then metadata."""
+        notices: list[Notice] = []
         for key, (name, _) in before.boxes.items():
             if key not in after.boxes and "mailboxname" in self.events(name, before):
                 notices.append(Renamed(name, ("\\NonExistent",)))
@@ -90,7 +107,7 @@ class Watch:
             happened = _happened(before.boxes.get(key, (name, None))[1], box) & self.events(name, after)
             if happened and key != selected:
                 notices.append(Changed(name, box, self._items(happened)))
-        return notices
+        return notices + _annotations(before, after)
 
     def _items(self, events: frozenset[str]) -> tuple[str, ...]:
         """RFC 5465 5.1 to 5.3: what the client needs to know what it misses."""
@@ -112,6 +129,17 @@ def _happened(before: Mailbox | None, after: Mailbox) -> frozenset[str]:
     if gone or before.uidvalidity != after.uidvalidity:
         events.add("messageexpunge")
     return frozenset(events or {"flagchange"}) | (frozenset({"flagchange"}) if before.unseen + added != after.unseen and not gone else frozenset())
+
+
+def _annotations(before: Known, after: Known) -> list[Notice]:
+    """Entries that differ; of a mailbox that was not there before nothing is news."""
+    notices: list[Notice] = []
+    for key, entries in after.metadata.items():
+        old = before.metadata.get(key, entries)
+        changed = sorted(entry for entry in {*entries, *old} if entries.get(entry) != old.get(entry))
+        if changed:
+            notices.append(Annotated("" if key == SERVER else after.boxes[key][0], tuple(changed)))
+    return notices
 
 
 def _attributes(name: str, known: Known) -> tuple[str, ...]:

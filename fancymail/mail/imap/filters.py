@@ -21,7 +21,8 @@ class Mailboxes:
 
 @dataclass(frozen=True, slots=True)
 class EventGroup:
-    """events: "messagenew", "messageexpunge", "flagchange", "mailboxname", "subscriptionchange"; () is NONE."""
+    """events: "messagenew", "messageexpunge", "flagchange", "mailboxname", "subscriptionchange", "mailboxmetadatachange",
+    "servermetadatachange"; () is NONE."""
 
     mailboxes: Mailboxes
     events: tuple[str, ...] = ()

@@ -16,8 +16,9 @@ SEARCHING = ("selected", "inboxes", "personal", "subscribed", "subtree", "subtre
 _NAMED = ("subtree", "subtree-one", "mailboxes")
 _MESSAGES = frozenset(("messagenew", "messageexpunge", "flagchange"))
 _SPELLED = {name.lower(): name for name in (
-    "MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange")}
-_KNOWN_BUT_NOT_HERE = frozenset(("annotationchange", "mailboxmetadatachange", "servermetadatachange"))
+    "MessageNew", "MessageExpunge", "FlagChange", "MailboxName", "SubscriptionChange", "MailboxMetadataChange", "ServerMetadataChange")}
+_NEEDS = {"mailboxmetadatachange": "METADATA", "servermetadatachange": "METADATA-SERVER"}
+_KNOWN_BUT_NOT_HERE = "annotationchange"        # RFC 5257
 
 
 def read_filter(cursor: Cursor, kinds: tuple[str, ...]) -> Mailboxes:
@@ -83,8 +84,9 @@ def _group(cursor: Cursor) -> EventGroup:
 
 def _event(cursor: Cursor, fetch: list) -> str:
     name = cursor.word().lower()
-    if name in _KNOWN_BUT_NOT_HERE:
-        raise Refused("this cannot be watched", f"BADEVENT ({' '.join(_SPELLED.values())})".encode())
+    if name == _KNOWN_BUT_NOT_HERE or name in _NEEDS and not cursor.options.extension(_NEEDS[name]):
+        known = [spelled for event, spelled in _SPELLED.items() if event not in _NEEDS or cursor.options.extension(_NEEDS[event])]
+        raise Refused("this cannot be watched", f"BADEVENT ({' '.join(known)})".encode())
     if name not in _SPELLED:
         raise BadSyntax("there is no such event")
     if name == "messagenew" and cursor.next_is(b" ("):      # RFC 5465 5.1: what to show of a new message

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap.fetch import Outcome, fetch
-from fancymail.core.imap.notify import Changed, Known, Renamed, Watch
+from fancymail.core.imap.notify import SERVER, Annotated, Changed, Known, Notice, Watch
 from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.view import News
 from fancymail.ipc.message import IpcError
@@ -40,12 +40,23 @@ class Notified:
         return group.fetch if UID in group.fetch else (UID, *group.fetch)
 
 
-async def look_around(session: ImapSession) -> Known:
-    """What the session may see of mailboxes now: those whose messages it may read (RFC 5465 8, RFC 7377 2.2)."""
+async def look_around(session: ImapSession, watch: Watch | None = None) -> Known:
+    """What the session may see of mailboxes now: those whose messages it may read (RFC 5465 8, RFC 7377 2.2). `watch`: with the metadata that
+    it wants."""
     places = {name: place for name, place in (await visible(session, True)).items() if place.allows("r")}
     subscribed = frozenset(await session.reader.subscriptions(session.account))
     boxes = {(place.owner, place.mailbox.id): (name, place.mailbox) for name, place in places.items()}
-    return Known(boxes, subscribed, frozenset(name for name, place in places.items() if place.owner != session.account))
+    known = Known(boxes, subscribed, frozenset(name for name, place in places.items() if place.owner != session.account))
+    if watch is not None:
+        known = known._replace(metadata={key: await _entries(session, key) for key in watch.annotated(known)})
+    return known
+
+
+async def _entries(session: ImapSession, key: object) -> dict[str, int]:
+    """Metadata that the session may see, by what differs with each value: the values themselves are not kept."""
+    owner, mailbox = (session.account, 0) if key == SERVER else key
+    known = await session.reader.metadata(owner, mailbox)
+    return {name: hash(value) for name, value in known.items() if owner == session.account or name.startswith("/shared/")}
 
 
 def selected(session: ImapSession) -> object:
@@ -57,7 +68,8 @@ async def notify(session: ImapSession, event: c.Notify) -> None:
     """NOTIFY SET and NOTIFY NONE."""
     session.notified = None
     if event.groups:
-        notified = session.notified = Notified(Watch(event.groups, "CONDSTORE" in session.engine.enabled), await look_around(session))
+        watch = Watch(event.groups, "CONDSTORE" in session.engine.enabled)
+        notified = session.notified = Notified(watch, await look_around(session, watch))
         for owner in {owner for owner, _ in notified.known.boxes}:
             session.daemon.listen(owner, session)
         if event.status:
@@ -66,11 +78,13 @@ async def notify(session: ImapSession, event: c.Notify) -> None:
     session.finish()
 
 
-def said(session: ImapSession, notice: Changed | Renamed) -> bytes:
+def said(session: ImapSession, notice: Notice) -> bytes:
     """A notice as octets."""
     engine = session.engine
     if isinstance(notice, Changed):
         return r.status(notice.name, counters(session, notice.mailbox, notice.items), engine.utf8)
+    if isinstance(notice, Annotated):
+        return r.metadata_changed(notice.name, notice.entries, engine.utf8)         # RFC 5464 4.4.2
     return r.list_(notice.attributes, notice.name, engine.utf8, old_name=notice.old_name)
 
 
@@ -87,7 +101,7 @@ async def _compare(session: ImapSession, notified: Notified) -> None:
     await session.pause()               # what comes at the same time is one look
     notified.looking = False
     try:
-        after = await look_around(session)
+        after = await look_around(session, notified.watch)
     except (IpcError, StoreFailed):
         return                          # the next alert looks again
     if session.notified is notified:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fancymail.core.imap.notify import Changed, Known, Renamed, Watch, covers, sources
+from fancymail.core.imap.notify import SERVER, Annotated, Changed, Known, Renamed, Watch, covers, sources
 from fancymail.mail.imap.filters import EventGroup, Mailboxes
 from fancymail.storage.ports.mailboxes import Mailbox
 
@@ -82,6 +82,16 @@ def test_subscriptions():
     changed = known(INBOX, WORK, SUB, subscribed=("INBOX",))
     assert watch("personal", "subscriptionchange").differences(ALL, changed) == [
         Renamed("INBOX", ("\\HasNoChildren", "\\Subscribed")), Renamed("Work", ("\\HasChildren",))]
+
+
+def test_metadata_is_told_of_by_entry():
+    def entries(inbox, server):
+        return ALL._replace(metadata={1: inbox, SERVER: server})
+    before, after = entries({"/shared/comment": 1, "/private/comment": 2}, {}), entries({"/shared/comment": 3}, {"/shared/admin": 4})
+    both = watch("personal", "mailboxmetadatachange", "servermetadatachange")
+    assert both.annotated(ALL) == [1, 2, 3, SERVER] and watch("mailboxes", "mailboxmetadatachange", names=("Work",)).annotated(ALL) == [2]
+    assert both.differences(before, after) == [Annotated("INBOX", ("/private/comment", "/shared/comment")), Annotated("", ("/shared/admin",))]
+    assert both.differences(after, after) == both.differences(ALL, after) == []
 
 
 def test_status_at_once():
