@@ -14,7 +14,7 @@ import click
 
 from fancymail import __version__
 from fancymail.base.settings import Paths, SettingsError, load_settings
-from fancymail.cli import accounts, injection, mailboxes, mailqueue, manual, scrape, shell, tracing, watch
+from fancymail.cli import accounts, auditing, injection, mailboxes, mailqueue, manual, scrape, shell, tracing, watch
 from fancymail.cli.doors import DAEMON, Tool, exchange, failure, known_verbs, pass_tool, print_error, print_reply
 from fancymail.cli.suite import status as suite_status
 from fancymail.ipc.message import IpcError, parse_line
@@ -188,7 +188,7 @@ def check(tool: Tool, file: Path | None) -> None:
     tool.say("the configuration is good")
 
 
-for module in (accounts, injection, mailboxes, mailqueue, manual, scrape, shell, tracing, watch):
+for module in (accounts, auditing, injection, mailboxes, mailqueue, manual, scrape, shell, tracing, watch):
     module.register(main)
 
 __all__ = ["failure", "main"]

@@ -15,12 +15,13 @@ from itertools import chain
 from pathlib import Path
 
 from fancymail.core.filing import Filing
+from fancymail.core.mailbox_audit import Books, MailboxAudit
 from fancymail.core.maildrops import InUse, Maildrops
 from fancymail.core.mailboxes import Mailboxes, StoreFailed, uids_of
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import RAW_CHUNK, IpcError, Reply
-from fancymail.ipc.verb import Address, Number, Octets, RawStream, Seconds, Text, UserName, Word, verb
+from fancymail.ipc.verb import Address, Flag, Number, Octets, RawStream, Seconds, Text, UserName, Word, verb
 from fancymail.mail import uidset
 from fancymail.mail.lineends import LineEnds
 from fancymail.mail.mailbox import INBOX
@@ -62,7 +63,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.blobs = FileBlobs(folder / "blobs")
         self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes)
         self.mailboxes = Mailboxes(self.records, self.blobs, folders=options.folders, keep=_times(options))
-        self.filing = Filing(self.mailboxes)
+        self.filing, self.auditor = Filing(self.mailboxes), MailboxAudit(self.mailboxes)
         self.turn = Turn(self.records.transaction)
         self.derivation = Derivation(self.records, self.blobs, self.turn, self.readers, self.log)
         self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
@@ -298,6 +299,22 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
                 await asyncio.sleep(0)
         return total
 
+    @verb
+    async def audit(self, contents: Flag = False) -> dict:
+        """Count everything anew, as JSON: accounts, mailboxes, messages, octets; mailboxes with wrong counters, messages whose content is
+        missing (with contents: or not as it was, for which all of it is read), contents that no message names."""
+        return (await self._books(contents)).told()
+
+    @verb
+    async def mend(self, contents: Flag = False) -> dict:
+        """Make anew what `audit` finds wrong and is derived, and let go of contents that no message names; answers of how many, as JSON."""
+        books = await self._books(contents)
+        with refusals():
+            done = await self.turn.run(lambda: self.auditor.mend(books))
+        self.derivation.wanted.set()
+        self.log.info("mended", **done)
+        return done
+
     @verb(callers="smtpin")
     def full(self, after: Text = "") -> list[str]:
         """List accounts that have no room for more mail, in order, the first 1000 behind `after`; the topic `full` tells that there are others."""
@@ -315,6 +332,13 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     def _accounts_changed(self) -> None:
         self.recipients.doubt()
         self.quotas.look_at_all()
+
+    async def _books(self, contents: bool) -> Books:
+        books = Books()
+        with refusals():
+            for _ in self.auditor.look(books, contents):
+                await asyncio.sleep(0)
+        return books
 
     # -- inside ------------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
-"""The ledger: what was sent, what was answered 250, what arrived. Its verdict is four words: lost, unexpected, damaged, duplicated.
+"""The ledger: what was sent, what was answered 250, what arrived. Its verdict is in five words: lost, unexpected, damaged, duplicated, recovered.
 
 Kept outside of the system under test. `sent` is written before DATA, `acked` after the 250; `found` is called with every
-message that any collector sees. Recovered messages (no 250, yet delivered) are allowed and counted.
+message that any collector sees. Recovered messages (no 250, yet delivered) are allowed and counted. Towards other servers a message
+may arrive twice (RFC 1047): that is counted as repeated.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import re
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +26,7 @@ class Verdict:
     acked: int = 0
     delivered: int = 0
     recovered: int = 0
+    repeated: int = 0
     lost: list = field(default_factory=list)
     unexpected: list = field(default_factory=list)
     damaged: list = field(default_factory=list)
@@ -35,13 +38,15 @@ class Verdict:
 
     def __str__(self) -> str:
         counts = {name: len(getattr(self, name)) for name in ("lost", "unexpected", "damaged", "duplicated")}
-        return f"acked {self.acked}, delivered {self.delivered}, recovered {self.recovered}, " + ", ".join(f"{k} {v}" for k, v in counts.items())
+        return (f"acked {self.acked}, delivered {self.delivered}, recovered {self.recovered}, repeated {self.repeated}, "
+                + ", ".join(f"{name} {count}{f': {getattr(self, name)[:5]}' if count else ''}" for name, count in counts.items()))
 
 
 class Ledger:
-    """One run's book, on disk line by line so that a crash of the generator loses nothing."""
+    """One run's book, on disk line by line so that a crash of the generator loses nothing. local(recipient): whether once means once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, local: Callable[[str], bool] = lambda recipient: True) -> None:
+        self.path, self.local = path, local
         self.file = open(path, "ab", buffering=0)
         self.lock = threading.Lock()
         self.sent_: dict[str, tuple[frozenset[str], str]] = {}
@@ -49,6 +54,18 @@ class Ledger:
         self.arrived: Counter[tuple[str, str]] = Counter()
         self.damaged: list[tuple[str, str]] = []
         self.strange: list[tuple[str, str]] = []
+
+    @classmethod
+    def read(cls, path: Path, local: Callable[[str], bool] = lambda recipient: True) -> "Ledger":
+        """The book of a run that is over."""
+        ledger = cls(path, local)
+        for line in path.read_text().splitlines():
+            word, name, *more = line.split(" ")
+            if word == "sent":
+                ledger.sent_[name] = (frozenset(more[1:]), more[0])
+            else:
+                ledger.acked_.add(name)
+        return ledger
 
     def compose(self, recipients: list[str], size: int) -> tuple[str, bytes]:
         """Return (id, content) of a new message and note it as sent. The content ends in CRLF and has no line over 78 octets."""
@@ -70,23 +87,37 @@ class Ledger:
 
     def found(self, recipient: str, content: bytes) -> None:
         """Note a message that a collector saw in a recipient's mailbox (or on its way out to them); trace fields may stand above ours."""
-        match = MARK.search(content)
-        name = match[1].decode() if match else "?"
-        if name not in self.sent_ or recipient not in self.sent_[name][0]:
-            self.strange.append((name, recipient))
+        name = self._name(recipient, content)
+        if name is None:
             return
         start = content.find(b"Subject: ledger\r\n")
         if hashlib.sha256(content[start:]).hexdigest() != self.sent_[name][1]:
             self.damaged.append((name, recipient))
         self.arrived[name, recipient] += 1
 
+    def told(self, recipient: str, content: bytes) -> None:
+        """Note a DSN that says of a message that it did not reach the recipient: that is an honest end, too."""
+        name = self._name(recipient, content)
+        if name is not None:
+            self.arrived[name, recipient] += 1
+
     def verdict(self) -> Verdict:
         """Compare what was promised with what came."""
-        wanted = {(name, recipient) for name in self.acked_ for recipient in self.sent_[name][0]}
+        with self.lock:
+            wanted = {(name, recipient) for name in self.acked_ for recipient in self.sent_[name][0]}
         here = set(self.arrived)
+        twice = sorted(pair for pair, count in self.arrived.items() if count > 1)
         return Verdict(acked=len(self.acked_), delivered=len(here), recovered=len({name for name, _ in here} - self.acked_),
-                       lost=sorted(wanted - here), unexpected=self.strange, damaged=self.damaged,
-                       duplicated=sorted(pair for pair, count in self.arrived.items() if count > 1))
+                       repeated=sum(not self.local(recipient) for _, recipient in twice), lost=sorted(wanted - here), unexpected=self.strange,
+                       damaged=self.damaged, duplicated=[pair for pair in twice if self.local(pair[1])])
+
+    def _name(self, recipient: str, content: bytes) -> str | None:
+        match = MARK.search(content)
+        name = match[1].decode() if match else "?"
+        if name not in self.sent_ or recipient not in self.sent_[name][0]:
+            self.strange.append((name, recipient))
+            return None
+        return name
 
     def _write(self, *words: str) -> None:
         self.file.write((" ".join(words) + "\n").encode())

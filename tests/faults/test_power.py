@@ -1,0 +1,46 @@
+"""The power is cut under the whole suite, at any moment, on ext4 and xfs: what got 250 is there after the next boot, once, and whole.
+
+Queue and mailbox store lie on the same filesystem, so each cut hits both, in whatever they are doing. As root only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from tests.faults.disks import disk
+from tests.faults.laboratory import Laboratory
+
+LONG_SEEDS = range(2, 2 + int(os.environ.get("FAULTS_SEEDS", "10")))
+LONG_CUTS = int(os.environ.get("FAULTS_CUTS", "25"))
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+def cut_and_boot(laboratory: Laboratory, disk) -> None:
+    """Cut the power, end what hangs in the air, and start everything again."""
+    disk.cut_power()
+    laboratory.count["power cuts"] += 1
+    laboratory.suite.end_all()
+    disk.detach()
+    disk.attach()
+    laboratory.start()
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+@pytest.mark.parametrize("seed, cuts", [pytest.param(1, 3, id="seed1"),
+                                        *(pytest.param(seed, LONG_CUTS, id=f"seed{seed}", marks=pytest.mark.slow) for seed in LONG_SEEDS)])
+def test_power_cuts_under_load(tmp_path, kind, seed, cuts):
+    with disk(kind) as mounted, Laboratory(tmp_path, seed=seed, state=mounted.mount / "state") as laboratory:
+        subprocess.run(["sync", "-f", mounted.mount], check=True)          # the demo's passwords are nobody's mail
+        for _ in range(cuts):
+            with laboratory.load():
+                time.sleep(laboratory.chance.uniform(0.3, 2.0))
+                cut_and_boot(laboratory, mounted)
+        with laboratory.load():
+            time.sleep(0.5)
+        laboratory.reckon()
+        laboratory.suite.down()             # before the disk goes
