@@ -27,6 +27,7 @@ from .lease import Leases
 from .settlement import ending, merge, pending, read, shown
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
+STRAYS = 30.0                   # seconds between two looks for messages that are leased by nobody
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
 PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
 
@@ -63,6 +64,7 @@ class QueueManager:
         self._next_due: dict[str, float | None] = {}
         self._due_turn = 0
         self._offset = 0.0
+        self._strays_at = self.monotonic() + STRAYS
 
     def open(self) -> None:
         """Count what is there; whoever held a message before may settle it within the grace period."""
@@ -202,6 +204,9 @@ class QueueManager:
         self._offset = wall - now
         for lease in self.leases.expired(now):
             self._expire(lease.queue, lease.id, blame=bool(lease.holder))
+        if now >= self._strays_at:
+            self._strays_at = now + STRAYS
+            self._find_strays(now + self.options.restart_grace)
         waits = [15.0]
         for queue, due in self._next_due.items():
             if due is not None and due <= wall:
@@ -217,6 +222,14 @@ class QueueManager:
         """Seconds until the next deferred message is due that isn't yet."""
         wall = self.wall()
         return min((due - wall for due in self._next_due.values() if due is not None and due > wall), default=None)
+
+    def _find_strays(self, deadline: float) -> None:
+        """The disk may have refused what would have ended a lease, or begun one: no message waits for a restart because of that."""
+        for queue in self.options.queues:
+            for entry in self.each(queue, (State.LEASED,)):
+                if self.leases.get(entry.id) is None:
+                    self.note("leased by nobody", id=entry.message, slot=entry.id, queue=queue)
+                    self.leases.take(queue, entry.id, "", deadline)
 
     def _expire(self, queue: str, id: str, blame: bool) -> None:
         entry = self.index.find(id)

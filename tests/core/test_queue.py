@@ -16,7 +16,7 @@ from fancymail.core.settlement import pending
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.memory.queue import MemoryQueueIndex
-from fancymail.storage.ports.queue import State
+from fancymail.storage.ports.queue import IndexFailed, State
 from fancymail.storage.slots import write_slot
 from fancymail.storage.spool import DiskSpool
 
@@ -547,3 +547,24 @@ async def test_a_file_that_the_store_shares_is_not_reused(house, tmp_path):
     house.queue.tick()
     await house.queue.intake.commit.idle()
     assert not os.path.exists(path) and not any(os.path.exists(path) for path in house.queue.slot("incoming", 5, reuse=True))
+
+
+def refused_by_the_disk(*_):
+    raise IndexFailed("index.db: disk I/O error")
+
+
+@pytest.mark.parametrize("end", [lambda house, path: house.queue.defer("incoming", path, 5.0), lambda house, path: house.queue.done("incoming", path),
+                                 lambda house, path: house.queue.tick()], ids=["defer", "done", "expiry"])
+async def test_a_disk_that_refuses_the_end_of_a_lease_keeps_no_message_back(house, monkeypatch, end):
+    path = await house.pushed()
+    assert house.take() == [path]
+    monkeypatch.setattr(house.index, "save", refused_by_the_disk)
+    monkeypatch.setattr(house.index, "remove", refused_by_the_disk)
+    house.clock.now += OPTIONS.queues["incoming"].lease + 1
+    with pytest.raises(IndexFailed):
+        end(house, path)
+    monkeypatch.undo()
+    for _ in range(3):
+        house.clock.now += 31
+        house.queue.tick()
+    assert house.take() == [path]

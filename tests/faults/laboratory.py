@@ -18,6 +18,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -38,6 +39,7 @@ LOCAL = ("alice@example.test", "bob@example.test")
 ALIASES = {"far@example.test": "far@elsewhere.test", "gone@example.test": "gone@elsewhere.test"}
 RECIPIENTS = [*LOCAL, *ALIASES]
 SENDER = "x@sender.test"
+PATIENCE = 200          # seconds: longer than every wait of the suite, its leases included
 DAEMONS = ("auth", "queue", "mailbox", "smtpin", "smtpout", "pop3", "imap", "imap-2")
 CONFIG = """
 [ipc]
@@ -46,6 +48,12 @@ poll-interval = 1.0
 free-octets = 1000000
 free-files = 50
 restart-grace = 2.0
+[queue.queues.incoming]
+lease = 30.0
+deaths = 20
+[queue.queues.outgoing]
+lease = 30.0
+deaths = 20
 [smtpout]
 private-networks = true
 retry-first = 1.0
@@ -165,7 +173,10 @@ class Laboratory:
         """Wait until every daemon answers and nothing waits any more."""
         self.wire.mend()
         self.suite.wait_answers()
-        wait_for(self._is_empty, "empty queues")
+        end = time.monotonic() + PATIENCE
+        while not self._is_empty():
+            assert time.monotonic() < end, f"seed {self.seed}: still in the queues: {self.suite.fmctl('queue', 'list').stdout}"
+            time.sleep(0.1)
 
     def _is_empty(self) -> bool:
         """Whether nothing waits; what was put off for later is tried now."""
