@@ -56,9 +56,10 @@ class FileBlobs:
         blob = Blob(digest, content.content_length)
         self._pin(digest)
         try:
+            fresh = not _whole(self._path(digest), blob)
             if content.sha256 is None or not self._name(content.fileno(), blob):
                 self._copy(content, blob)
-            self._mark(digest)
+            self._mark(digest, written=fresh)       # the queue's slots are synced already, but not what APPEND brings
         except BaseException:
             self.release((digest,))
             raise
@@ -167,13 +168,12 @@ class FileBlobs:
         with self._lock:
             self._pins[blob] = self._pins.get(blob, 0) + 1
 
-    def _mark(self, blob: bytes, written: bool | None = None) -> None:
+    def _mark(self, blob: bytes, written: bool) -> None:
         """After naming, never before: a sync in between would take the mark away. written: whether the octets are new, too."""
         with self._lock:
             self._dirty.add(f"{self.root}/{blob[0]:02x}")
-            if written is not None:
-                path = self._path(blob)
-                self._written[path] = written or self._written.get(path, False)
+            path = self._path(blob)
+            self._written[path] = written or self._written.get(path, False)
 
     def _name(self, descriptor: int, blob: Blob) -> bool:
         """Give an open file its name here, unless a whole blob has it already. False: it must be copied."""

@@ -251,13 +251,13 @@ def test_a_batch_is_one_sync_of_the_filesystem(files, slot, monkeypatch):
     assert synced == [files._descriptor]
 
 
-def test_without_syncfs_each_directory_is_synced(files, slot, monkeypatch):
+def test_without_syncfs_each_file_and_then_each_directory_is_synced(files, slot, monkeypatch):
     synced = []
     monkeypatch.setattr(blobs_module, "_SYNCFS", False)
     monkeypatch.setattr(blobs_module, "_sync", synced.append)
-    names = {files.link(slot(b"%d" % number))[0].hash.hex()[:2] for number in range(9)}
+    paths = [files.place(*files.link(slot(b"%d" % number))[0][:2]).path for number in range(9)]
     files.sync()
-    assert sorted(synced) == sorted(f"{files.root}/{name}" for name in names)
+    assert synced[:9] == paths and sorted(synced[9:]) == sorted({os.path.dirname(path) for path in paths})
 
 
 def test_leftovers_of_a_crash_are_removed_at_start(files, tmp_path):

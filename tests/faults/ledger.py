@@ -63,7 +63,7 @@ class Ledger:
             word, name, *more = line.split(" ")
             if word == "sent":
                 ledger.sent_[name] = (frozenset(more[1:]), more[0])
-            else:
+            elif word == "acked":
                 ledger.acked_.add(name)
         return ledger
 
@@ -100,6 +100,11 @@ class Ledger:
         name = self._name(recipient, content)
         if name is not None:
             self.arrived[name, recipient] += 1
+
+    def write(self, word: str, *more: str) -> None:
+        """Note something else that was promised."""
+        with self.lock:
+            self._write(word, *more)
 
     def verdict(self) -> Verdict:
         """Compare what was promised with what came."""

@@ -13,6 +13,7 @@ import re
 import socket
 import socketserver
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 _PATH = re.compile(rb"(?:FROM|TO):\s*<([^>]*)>", re.IGNORECASE)
@@ -55,6 +56,7 @@ class _Session(socketserver.StreamRequestHandler):
                 if content is None:
                     return
                 # Remembered before it is answered: what was answered is never unknown here.
+                self.server.note(content)
                 self.server.taken.append(Taken(sender, tuple(recipients), content))
             self.wfile.write(b"221 2.0.0 bye\r\n" if verb == b"QUIT" else b"250 2.0.0 ok\r\n")
             if verb == b"QUIT":
@@ -83,6 +85,7 @@ class Sink(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Session)
         self.port = self.server_address[1]
         self.taken: list[Taken] = []
+        self.note: Callable[[bytes], object] = bool         # told of each content before it is answered
 
     def __enter__(self) -> "Sink":
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from fancymail.mail.envelope import Envelope
 from fancymail.storage import blobs as engine
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.ports.blobs import Blob
+from fancymail.storage.slots import read_slot, write_slot
 
 
 @pytest.fixture
@@ -67,3 +69,25 @@ def test_octets_are_synced_before_the_folder(blobs, monkeypatch):
     assert [str(path).endswith(blob.hash.hex()) for path in synced] == [True, False]
     blobs.sync()
     assert len(synced) == 2
+
+
+def linked(blobs: FileBlobs, path) -> Blob:
+    """Take a slot that its writer has not synced, as APPEND does."""
+    write_slot(path, Envelope("", ""), b"large and new" * 9000)
+    with read_slot(path) as slot:
+        return blobs.link(slot)[0]
+
+
+def test_a_linked_file_is_synced_too(blobs, tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(engine, "_sync", synced.append)
+    blob = linked(blobs, tmp_path / "slot")
+    blobs.sync()
+    assert blobs.place(*blob[:2]).path in synced
+
+
+def test_a_linked_file_that_cannot_be_synced_loses_its_name(blobs, tmp_path, broken):
+    blob = linked(blobs, tmp_path / "slot")
+    with pytest.raises(OSError, match="broken disk"):
+        blobs.sync()
+    assert not there(blobs, blob)

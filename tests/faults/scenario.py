@@ -1,0 +1,80 @@
+"""One short day of a suite, run under strace so that every write, name and sync of it is on record (tests/faults/crash_states.py).
+
+    python -m tests.faults.scenario FOLDER PRELUDE        # state in FOLDER/disk/state, the ledger in FOLDER/ledger
+
+What was promised to whom goes into the ledger, and so into the same record, in the order in which it happened: `acked` after a 250 or
+an APPEND's OK, `settled` when another server has a message and the queue has let go of it, `held`, `dropped` after the operator's verbs.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+import sys
+import time
+from pathlib import Path
+
+from tests.faults.ledger import MARK
+from tests.faults.laboratory import ALIASES, LOCAL, SENDER, Laboratory
+from tests.suite_kit import wait_for
+
+FAR = next(iter(ALIASES))
+DAY = [(["alice@example.test"], 300), (["bob@example.test"], 100_000), ([*LOCAL], 2000), ([FAR], 300), ([*LOCAL, FAR], 60_000),
+       (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20)]
+
+
+def main(folder: Path, prelude: str) -> None:
+    """Live through it."""
+    (folder / "disk").mkdir(parents=True)
+    with Laboratory(folder, state=folder / "disk" / "state", prelude=prelude) as laboratory:
+        laboratory.sink.note = lambda content: laboratory.ledger.write("taken", MARK.search(content)[1].decode())
+        for recipients, size in DAY:
+            send(laboratory, recipients, size)
+        append(laboratory, 300), append(laboratory, 100_000)
+        wait_for(lambda: waiting(laboratory) == 0, "all is settled")
+        name = send(laboratory, [FAR], 300)
+        wait_for(lambda: waiting(laboratory) == 0, "the last one is settled")
+        laboratory.ledger.write("settled", name)
+        operate(laboratory)
+
+
+def send(laboratory: Laboratory, recipients: list[str], size: int) -> str:
+    """One message, by SMTP."""
+    name, content = laboratory.ledger.compose(recipients, size)
+    with smtplib.SMTP("127.0.0.1", laboratory.suite.ports["smtp"], timeout=30) as client:
+        client.sendmail(SENDER, recipients, content)
+        laboratory.ledger.acked(name)
+    return name
+
+
+def waiting(laboratory: Laboratory, *states: int) -> int:
+    """How many messages the queues hold, in the states of these columns of `queues`, or in any."""
+    with laboratory.suite.operator("queue") as queue:
+        return sum(int(row.text(place)) for row in queue.rows("queues", timeout=10)[1] for place in states or range(1, 7))
+
+
+def append(laboratory: Laboratory, size: int) -> None:
+    """One message, by IMAP."""
+    name, content = laboratory.ledger.compose(["alice@example.test"], size)
+    with imaplib.IMAP4("127.0.0.1", laboratory.suite.ports["imap"]) as client:
+        client.login("alice@example.test", laboratory.suite.accounts["alice@example.test"])
+        assert client.append("INBOX", "", None, content)[0] == "OK"
+        laboratory.ledger.acked(name)
+
+
+def operate(laboratory: Laboratory) -> None:
+    """What the operator was answered holds, too."""
+    laboratory.wire.cut("closed")
+    held, dropped = send(laboratory, [FAR], 3000), send(laboratory, [FAR], 300)
+    wait_for(lambda: waiting(laboratory, 3) == 2, "both wait")
+    with laboratory.suite.operator("queue") as queue:
+        ids = [row.text(0) for row in sorted(queue.rows("messages", "outgoing", 9)[1], key=lambda row: -int(row.text(2)))]
+        queue.call("hold", "outgoing", ids[0])
+        laboratory.ledger.write("held", ids[0], held)
+        time.sleep(0.2)
+        queue.call("drop", "outgoing", ids[1])
+        laboratory.ledger.write("dropped", ids[1], dropped)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
