@@ -77,7 +77,7 @@ class Kept(Suite):
         super().__init__(state, config=config)
 
     def up(self) -> None:
-        self.program = [*suite_kit.REAL[:2], f"{self.prelude}\n{suite_kit.REAL[2]}"]
+        self.program = [*suite_kit.REAL[:2], f"import tests.faults.mutated\n{self.prelude}\n{suite_kit.REAL[2]}"]
         before = dict(os.environ)
         os.environ.update(self.environment)
         try:

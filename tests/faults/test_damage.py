@@ -1,0 +1,76 @@
+"""A bit flips, a file is cut off, a name is stolen: what is not what was accepted is never delivered, and set aside instead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+
+import pytest
+
+from fancymail.ipc.message import IpcError
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers.queue import QueueServer
+from fancymail.storage.slots import CONTENT_OFFSET, EMPTIED, END_SIZE, write_slot
+from tests.faults.laboratory import SENDER, Laboratory
+from tests.servers_kit import operator, running
+from tests.suite_kit import wait_for
+
+CONTENT = b"Subject: whole\r\n\r\nEvery octet of it.\r\n"
+
+
+def flip(path, place: int) -> None:
+    """One bit."""
+    with open(path, "r+b") as file:
+        file.seek(place, os.SEEK_SET if place >= 0 else os.SEEK_END)
+        octet = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([octet[0] ^ 1]))
+
+
+HARMS = {
+    "cut off": lambda path: os.truncate(path, os.path.getsize(path) - 1),
+    "cut off in the content": lambda path: os.truncate(path, CONTENT_OFFSET + 5),
+    "no END": lambda path: flip(path, -END_SIZE),
+    "another envelope": lambda path: flip(path, CONTENT_OFFSET + len(CONTENT) + 12),
+    "another length": lambda path: flip(path, 8),
+    "another hash": lambda path: flip(path, 40),
+    "emptied": lambda path: path.write_bytes(EMPTIED + path.read_bytes()[len(EMPTIED):]),
+    "two names": lambda path: os.link(path, path.parent / "another"),
+    "a link": lambda path: (path.rename(path.parent / "another"), os.symlink(path.parent / "another", path)),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+async def test_what_is_no_whole_slot_gets_no_ok(tmp_path, harm):
+    async with running(QueueServer, tmp_path):
+        with operator(tmp_path, "queue") as queue:
+            name = (await queue.call("slot", "incoming"))[0].decode()
+            path = tmp_path / "queues" / "incoming" / os.path.basename(name)
+            write_slot(path, Envelope("a" * 26, "a@example.test", [Recipient("b@example.test")]), CONTENT)
+            HARMS[harm](path)
+            with pytest.raises(IpcError):
+                await queue.call("push", "incoming", name)
+            assert (await queue.rows("queues"))[1][0].params[1:7] == (b"0",) * 6
+
+
+@pytest.mark.parametrize("size", [300, 100_000])
+@pytest.mark.timeout(300)
+def test_changed_content_reaches_nobody(tmp_path, size):
+    with Laboratory(tmp_path) as laboratory:
+        for name in ("mailbox", "smtpout"):
+            laboratory.suite.signal(name, signal.SIGSTOP)
+        for recipient in ("alice@example.test", "far@example.test"):
+            _, content = laboratory.ledger.compose([recipient], size)
+            with smtplib.SMTP("127.0.0.1", laboratory.suite.ports["smtp"], timeout=30) as client:
+                client.sendmail(SENDER, [recipient], content)
+        waiting = wait_for(lambda: len(found := laboratory.suite.ask("queue", "list")) == 2 and found, "both wait")
+        for message in waiting:
+            flip(laboratory.state / "queues" / message["queue"] / message["id"], CONTENT_OFFSET + 250)
+        for name in ("mailbox", "smtpout"):
+            laboratory.suite.signal(name, signal.SIGCONT)
+        wait_for(lambda: all(message["state"] == "corrupt" for message in laboratory.suite.ask("queue", "list")), "both are set aside")
+        laboratory.suite.fmctl("queue", "retry", "--state", "corrupt")
+        assert [message["state"] for message in laboratory.suite.ask("queue", "list")] == ["corrupt", "corrupt"]
+        assert not laboratory.sink.taken and laboratory.suite.listed("alice@example.test") == 0
+        assert laboratory.audit()["queues"]["incoming"]["corrupt"] == 1
