@@ -1,18 +1,20 @@
-"""How messages come into the queue: slots are given, pushes are checked, and `ok` means that they are on the disk.
+"""How messages come into the queue: slots are given; they come back by push, by enter, or are found after a crash.
 
-Part of core/queue.py. All pushes that arrive while one sync runs share the next one (core/commit.py). A slot whose sync failed is
-burnt: the kernel tells of a lost write once and then says that all is well, so it is never tried again.
+Part of core/queue.py. `push` makes durable what somebody wrote: all pushes that arrive while one sync runs share the next one
+(core/commit.py). A slot whose sync failed is burnt: the kernel tells of a lost write once and then says that all is well, so it is never
+tried again. `enter` takes what its writer has made durable already: then the slot file is the message, and its row only says so. What a
+crash kept from being entered, `adopt` finds by the file itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 
 from fancymail.storage.ports.queue import Entry, IndexFailed, QueueIndex
-from fancymail.storage.ports.spool import SlotUnfit, Spool, Written
+from fancymail.storage.ports.spool import SlotUnfit, Spool, Told, Written
 
 from .commit import GroupCommit
 
@@ -41,14 +43,23 @@ class Intake:
                  pushed: Callable[[list[Entry]], None], note: Callable[..., None], counters: Counter, wall: Callable[[], float]) -> None:
         self.index, self.spool, self.options, self.thread, self.readers = index, spool, options, thread, readers
         self.pushed, self.note, self.counters, self.wall = pushed, note, counters, wall
-        self.commit = GroupCommit(self._write, self._sync, thread, finish=self._committed, between=self._tidy)
+        self.commit = GroupCommit(self._sync, thread, write=self._write, finish=self._committed, between=self._tidy)
         self.before = EVERYTHING
         self.unsynced = False
         self.broken = ""                # why nothing can be made durable at the moment
         self._pushing: dict[str, Awaitable] = {}
-        self._given: set[str] = set()           # ids that we gave and that were not pushed: nothing to look up
+        self._given: dict[str, str] = {}        # ids that we gave and that did not come back, with their queues: nothing to look up
         self._burnt: set[str] = set()
         self._ended: tuple[set[str], set[str]] = (set(), set())
+
+    async def prepare(self, queue: str, count: int) -> None:
+        """Have so many files ready for reuse."""
+        while (missing := count - self.spool.ready(queue)) > 0:
+            self._require_disk()
+            try:
+                await asyncio.get_running_loop().run_in_executor(self.thread, self.spool.prepare, queue, missing)
+            except OSError as error:
+                raise Refusal("4.3.0", f"the queue cannot make slots: {error}") from error
 
     def slot(self, queue: str, count: int, reuse: bool) -> list[str]:
         """Give file names, while there is room."""
@@ -59,7 +70,7 @@ class Intake:
             raise Refusal("4.3.1", "the disk of the queue is full")
         ids = [self.spool.new_id(queue, reuse) for _ in range(count)]
         if len(self._given) < GIVEN_KEPT:
-            self._given.update(ids)
+            self._given.update(dict.fromkeys(ids, queue))
         return [self.spool.path(queue, id) for id in ids]
 
     async def push(self, queue: str, ids: list[str]) -> None:
@@ -77,6 +88,40 @@ class Intake:
                 failed = failed or error
         if failed:
             raise failed
+
+    def enter(self, queue: str, slots: Iterable[tuple[str, Told]]) -> None:
+        """Make messages of slots that their writer has made durable. May be repeated."""
+        self._require_disk()
+        entries = [self._told(queue, id, told) for id, told in slots if not (id in self._pushing or self._is_known(id))]
+        if not entries:
+            return
+        self.index.add(entries)
+        self.unsynced = True
+        self.counters["entered"] += len(entries)
+        for entry in entries:
+            self._given.pop(entry.id, None)
+        self.pushed(entries)
+
+    async def adopt(self, queue: str, ids: Iterable[str]) -> list[str]:
+        """Make messages of those slots that are whole although nobody told of them: their writer died, or we did. Return which were."""
+        found = []
+        for id in ids:
+            if id in self._pushing or self._is_known(id):
+                continue
+            try:
+                if await self._is_whole(queue, id) and (wait := self._push(queue, id)):
+                    found.append((id, wait))
+            except (OSError, SlotUnfit):
+                continue
+        await asyncio.gather(*(wait for _, wait in found), return_exceptions=True)
+        self.counters["adopted"] += len(found)
+        for id, _ in found:
+            self.note("adopted", slot=id, queue=queue)
+        return [id for id, _ in found]
+
+    async def adopt_given(self, queue: str) -> int:
+        """Look through what was given and did not come back; how many messages were found."""
+        return len(await self.adopt(queue, [id for id, where in self._given.items() if where == queue]))
 
     async def durable(self) -> None:
         """Return when all that was written before is on the disk."""
@@ -124,7 +169,7 @@ class Intake:
             return self._pushing[id]
         if id in self._burnt:
             return _failing(Refusal("4.3.0", f"{id} could not be stored; ask for another slot"))
-        if id not in self._given and (self.was_ended(id) or self.index.find(id)):
+        if self._is_known(id):
             return None
         try:
             self._require_disk()
@@ -140,6 +185,16 @@ class Intake:
         else:
             self._pushing[id] = self.commit.join(self._entry(queue, id, written, written.sha256))
         return self._pushing[id]
+
+    def _is_known(self, id: str) -> bool:
+        return id not in self._given and (self.was_ended(id) or self.index.find(id) is not None)
+
+    async def _is_whole(self, queue: str, id: str) -> bool:
+        """Whether a file is a message by itself: it names itself, and its content is what its header says."""
+        envelope = self.spool.envelope(queue, id)
+        if envelope is None or envelope.slot != id:
+            return False
+        return bool((await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.whole, queue, id)).size)
 
     async def _push_bare(self, queue: str, id: str, written: Written) -> None:
         """A slot without header: nobody said what its content should be, so what it is now becomes the record."""
@@ -158,6 +213,10 @@ class Intake:
                      sender=envelope.sender if envelope else "", recipients=addresses,
                      count=len(envelope.recipients) if envelope else 0, message=envelope.id if envelope else id)
 
+    def _told(self, queue: str, id: str, told: Told) -> Entry:
+        return Entry(id=id, queue=queue, pushed=self.wall(), size=told.size, sha256=told.sha256, bare=False, sender=told.sender,
+                     recipients=" ".join(told.recipients)[:RECIPIENT_TEXT], count=told.count, message=told.message)
+
     def _write(self, entries: list[Entry]) -> None:
         self.unsynced = False
         if entries:
@@ -171,7 +230,7 @@ class Intake:
         self.before = EVERYTHING
         for entry in entries:
             self._pushing.pop(entry.id, None)
-            self._given.discard(entry.id)
+            self._given.pop(entry.id, None)
         if error is not None:
             self._burn(entries, error)
         elif entries:
@@ -195,10 +254,11 @@ class Intake:
         except IndexFailed:
             pass
 
-    async def _tidy(self) -> None:
+    def _tidy(self) -> Awaitable | None:
         """Between two batches: bring the index's log home when it is long, or to find out whether the disk works again."""
-        if not (self.broken or self.index.crowded()):
-            return
+        return self._restart_log() if self.broken or self.index.crowded() else None
+
+    async def _restart_log(self) -> None:
         try:
             await asyncio.get_running_loop().run_in_executor(self.thread, self.index.copy_back)
             self.index.restart_log()

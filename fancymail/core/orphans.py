@@ -1,8 +1,9 @@
-"""Slots that were given and never pushed: their files are removed, late and only then.
+"""Slot files that no row of the index names: whole ones become messages, the others are removed, late and only then.
 
-Run by servers/queue.py now and then. A file counts as an orphan while the index doesn't know it; its age is the time for which this
-process has seen it so, on a clock that does not jump, never its date: an operator's clock may be wrong, a writer may be slow. A
-message that was accepted is in the index, so nothing that was promised is ever removed here.
+Run by servers/queue.py at its start and now and then. A whole slot that names itself was written by somebody who may have promised it
+already, and could not tell the queue any more (or the power took the row): so it is a message. What isn't whole was never promised; it
+goes when this process has seen it so for long enough, on a clock that does not jump, never by its date: an operator's clock may be wrong,
+a writer may be slow.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from itertools import islice
 from fancymail.storage.ports.queue import QueueIndex
 from fancymail.storage.ports.spool import Spool
 
+from .intake import Intake
 from .queue import SLOT_ID
 
 PIECE = 500         # files looked up at once
 
 
 class Orphans:
-    """Remembers when each unknown file was seen first. `busy(id)` tells whether a push of it is under way."""
+    """Remembers when each unknown file was seen first."""
 
-    def __init__(self, index: QueueIndex, spool: Spool, age: float, busy: Callable[[str], bool], clock: Callable[[], float]) -> None:
-        self.index, self.spool, self.age, self.busy, self.clock = index, spool, age, busy, clock
+    def __init__(self, index: QueueIndex, spool: Spool, intake: Intake, age: float, clock: Callable[[], float]) -> None:
+        self.index, self.spool, self.intake, self.age, self.clock = index, spool, intake, age, clock
         self._seen: dict[str, float] = {}
 
     def __len__(self) -> int:
@@ -36,19 +38,21 @@ class Orphans:
         for queue in queues:
             names = (name for name in self.spool.names(queue) if SLOT_ID.match(name))
             while piece := list(islice(names, PIECE)):
-                removed += sum(self._judge(queue, id, seen) for id in self._unknown(piece))
+                unknown = list(self._unknown(piece))
+                adopted = set(await self.intake.adopt(queue, unknown))
+                removed += sum(self._judge(queue, id, seen) for id in unknown if id not in adopted)
                 await asyncio.sleep(0)
         self._seen = seen           # what is gone or was pushed meanwhile is forgotten
         return removed
 
     def _unknown(self, ids: list[str]) -> Iterator[str]:
         known = self.index.known(ids)
-        return (id for id in ids if id not in known and not self.busy(id))
+        return (id for id in ids if id not in known and not self.intake.is_pushing(id))
 
     def _judge(self, queue: str, id: str, seen: dict[str, float]) -> bool:
         now = self.clock()
         first = self._seen.get(id, now)
-        if now - first < self.age:
+        if now - first < self.age or self.index.known([id]):
             seen[id] = first
             return False
         self.spool.remove(queue, id)

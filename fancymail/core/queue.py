@@ -4,7 +4,7 @@ Asked by servers/queue.py, one method per verb; decides over an index and a spoo
 It never reads content, never takes a path from the wire (an id, checked, in a folder of the configuration), and every method may
 be repeated: whoever lost an answer asks again and nothing happens twice.
 
-    slot -> push (durable) -> READY -> LEASED -> done, or DEFERRED, HELD, DEAD (three workers died), CORRUPT
+    slot -> push, or enter (durable) -> READY -> LEASED -> done, or DEFERRED, HELD, DEAD (three workers died), CORRUPT
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import msgspec
 
 from fancymail.base.crash import crash_point
 from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
-from fancymail.storage.ports.spool import SlotUnfit, Spool
+from fancymail.storage.ports.spool import SlotUnfit, Spool, Told
 
 from .intake import Intake, Refusal
 from .lease import Leases
@@ -80,13 +80,22 @@ class QueueManager:
     # -- in --------------------------------------------------------------------------------------------------------------------
 
     def slot(self, queue: str, count: int = 1, reuse: bool = False) -> list[str]:
-        """File names to write messages to. reuse: the caller writes with SlotWriter, so an emptied file will do."""
+        """File names to write messages to. reuse: the caller writes with SlotWriter, so a used file will do (`prepare` makes some)."""
         self.check(queue)
         return self.intake.slot(queue, count, reuse)
 
     async def push(self, queue: str, *paths: str) -> None:
         """Take over written slots; returns when they are on the disk. Slots that are there already are fine."""
         await self.intake.push(queue, [self.id_of(queue, path) for path in paths])
+
+    def enter(self, queue: str, slots: Iterable[tuple[str, Told]]) -> None:
+        """Take slots that their writer has made durable: what it tells of each is believed, as the content of its messages is."""
+        self.intake.enter(queue, [(self.id_of(queue, path), told) for path, told in slots])
+
+    async def recover(self, queue: str) -> int:
+        """A writer began anew: what it made durable before and did not tell of becomes messages; how many."""
+        self.check(queue)
+        return await self.intake.adopt_given(queue)
 
     # -- out -------------------------------------------------------------------------------------------------------------------
 
@@ -112,7 +121,7 @@ class QueueManager:
 
     def done(self, queue: str, *paths: str) -> None:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
-        self._end([self.id_of(queue, path) for path in paths], "done")
+        self._end(queue, [self.id_of(queue, path) for path in paths], "done")
 
     async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
         """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
@@ -124,7 +133,7 @@ class QueueManager:
             merge(entry, news)
             ended = entry.count > 0 and not pending(entry)
             if ended:
-                self._end([id], "done", ending(entry))
+                self._end(queue, [id], "done", ending(entry))
             else:
                 self.index.save([entry])
         await self.intake.durable()
@@ -284,13 +293,13 @@ class QueueManager:
         self.note(state.name.lower(), id=entry.message, slot=entry.id, queue=entry.queue, reason=entry.reason)
         self.alert(state.name.lower())
 
-    def drop(self, ids: list[str]) -> int:
+    def drop(self, queue: str, ids: list[str]) -> int:
         """End messages for good in whatever state they are; how many there were."""
-        return self._end(ids, "dropped")
+        return self._end(queue, ids, "dropped")
 
-    def give_up(self, ids: list[str]) -> int:
+    def give_up(self, queue: str, ids: list[str]) -> int:
         """End messages whose files are gone; how many there were."""
-        return self._end(ids, "lost")
+        return self._end(queue, ids, "lost")
 
     def adopt(self, entries: list[Entry]) -> int:
         """Take in whole slots that lie in the folders and that the index does not know; how many."""
@@ -346,26 +355,30 @@ class QueueManager:
             entry.reason = entry.reason or "found there after a crash"
             self.change(entry, State.DEAD if place == "dead" else State.CORRUPT)
         else:
-            self._end([entry.id], "removed")
+            self._end(entry.queue, [entry.id], "removed")
         return False
 
     def _settle_removed(self, queue: str, ids: list[str]) -> None:
         gone = [id for id in ids if not self.spool.find(queue, id)]
         if gone:
-            self._end(gone, "removed")
+            self._end(queue, gone, "removed")
 
-    def _end(self, ids: list[str], how: str, word: str = "") -> int:
-        """End messages: `how` for the log, `word` for the tally, if it is known and not the same."""
+    def _end(self, queue: str, ids: list[str], how: str, word: str = "") -> int:
+        """Forget messages: `how` for the log, `word` for the tally, if it is known and not the same.
+
+        First the file goes: one that is whole and has no row would be taken for a message after a crash.
+        """
         for id in ids:
-            self.leases.end(id)
+            # Only what is a message: a slot that is being written is not ours to remove.
+            if (self.leases.end(id) or self.index.known([id])) and how != "removed":
+                self.spool.retire(queue, id)
+        crash_point("queue.retired")
         removed = self.index.remove(ids, lambda entry: word or (ending(entry) if how == "done" else how))
         crash_point("queue.ended")
-        for entry in removed:       # only what was pushed: a slot that is being written is not ours to remove
+        for entry in removed:
             self._count(entry.queue, entry.state, -1, -entry.size)
             if entry.state in PLACE:
                 self.spool.remove(PLACE[entry.state], entry.id)
-            elif how != "removed":
-                self.spool.retire(entry.queue, entry.id)
             self.intake.remember_ended(entry.id)
             if how != "done":           # of those the consumer's own lines tell
                 self.note(how, id=entry.message, slot=entry.id, queue=entry.queue, was=entry.state.name.lower())

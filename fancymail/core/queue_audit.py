@@ -54,7 +54,7 @@ class QueueAudit:
     async def books(self) -> dict[str, Books]:
         """All queues. Tally and rows are of one moment; files are looked at afterwards, a few at a time."""
         with suppress(Refusal):                     # a broken disk is no reason to say nothing
-            await self.manager.intake.durable()     # files of ended messages are whole slots until then
+            await self.manager.intake.durable()     # what is under way comes to rest
         tally, totals = self.index.tally(), self.index.totals()
         names = dict.fromkeys((*self.manager.options.queues, *(queue for queue, _ in (*tally, *totals))))
         books = {queue: Books(tally.get((queue, ACCEPTED), 0), {word: tally.get((queue, word), 0) for word in ENDS},
@@ -74,7 +74,7 @@ class QueueAudit:
             wrong = {key for key in {*counted, *manager.totals} if counted.get(key, [0, 0]) != manager.totals.get(key, [0, 0])}
             done["miscounted"], manager.totals = len(wrong), counted if wrong else manager.totals
         for queue, book in (await self.books()).items():
-            done["lost"] += manager.give_up(book.missing)
+            done["lost"] += manager.give_up(queue, book.missing)
             if adopt and book.unknown:
                 done["adopted"] += manager.adopt(list(recovered(self.spool, queue, book.unknown)))
         await manager.intake.durable()

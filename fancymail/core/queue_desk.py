@@ -126,7 +126,7 @@ class QueueDesk:
         async for entry in self.chosen(queue, *words):
             ids.append(entry.id)
         for first in range(0, len(ids), PIECE):
-            count += self.manager.drop(ids[first:first + PIECE])
+            count += self.manager.drop(queue, ids[first:first + PIECE])
             await asyncio.sleep(0)
         await self.manager.intake.durable()
         return count

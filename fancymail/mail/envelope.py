@@ -35,3 +35,4 @@ class Envelope:
     envid: str = ""                  # ENVID, decoded (RFC 3461 4.4)
     ret: str = ""                    # FULL, HDRS or "" (RFC 3461 4.3)
     require_tls: bool = False        # RFC 8689
+    slot: str = ""                   # the slot file that it was written into: under another name the same octets are no message

@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
+import msgspec
+
 from fancymail.base.metrics import labelled
 from fancymail.core.intake import Refusal
 from fancymail.core.orphans import Orphans
@@ -19,16 +21,17 @@ from fancymail.core.queue import QueueManager
 from fancymail.core.queue_audit import QueueAudit, rebuild
 from fancymail.core.queue_desk import QueueDesk
 from fancymail.ipc.message import IpcError, Reply
-from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Seconds, SlotPath, Text, verb
+from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.ports.queue import IndexFailed, State
+from fancymail.storage.ports.spool import Told
 from fancymail.storage.spool import PROVEN, DiskSpool
 from fancymail.storage.sqlite.queue import open_index, problems, set_aside
 
 WRITERS = "smtpin smtpout mailbox"
+ENTRANTS = "smtpin"         # who makes its slots durable by itself
 CONSUMERS = "mailbox smtpout"
 SWEEP = 3600.0              # seconds between two looks for orphans
-FIRST_SWEEP = 300.0
 TAKE_LIMIT = 256            # messages of one `take`: two frames for each must fit into one answer
 
 
@@ -66,7 +69,7 @@ class QueueServer(Daemon):
         if (kind := self.spool.filesystem()) not in PROVEN:
             self.log.warning("filesystem not proven", kind=kind, proven=",".join(PROVEN), folder=str(folder))
         boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.orphans = Orphans(self.index, self.spool, options.orphan_age, self.manager.intake.is_pushing, boot_clock)
+        self.orphans = Orphans(self.index, self.spool, self.manager.intake, options.orphan_age, boot_clock)
         self._gauges()
         self.timer = self.loop.call_later(0, self._tick)
         self.spawn(self._sweep(), "orphans")
@@ -95,10 +98,13 @@ class QueueServer(Daemon):
     # -- in ------------------------------------------------------------------------------------------------------------
 
     @verb(callers=WRITERS)
-    def slot(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
+    async def slot(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
         """Request slot files of a queue; write one, close it, then push it."""
         with refusals():
-            return self.manager.slot(queue, count, reuse=caller.role in WRITERS.split())
+            if reuse := caller.role in WRITERS.split():
+                self.manager.check(queue)
+                await self.manager.intake.prepare(queue, count)
+            return self.manager.slot(queue, count, reuse)
 
     @verb(callers=WRITERS)
     async def push(self, queue: QueueName, *slots: SlotPath) -> None:
@@ -107,6 +113,20 @@ class QueueServer(Daemon):
             raise IpcError("5.5.4", "parameter 2, slot, is missing")
         with refusals():
             await self.manager.push(queue, *slots)
+
+    @verb(callers=ENTRANTS, operator=False)
+    def enter(self, queue: QueueName, *slots: Raw) -> None:
+        """Take slots that their writer has written and made durable: for each its file name, then JSON of what it holds."""
+        with refusals():
+            if len(slots) % 2:
+                raise IpcError("5.5.4", "each slot is followed by what it holds")
+            self.manager.enter(queue, list(zip(map(_path, slots[::2]), map(_told, slots[1::2]))))
+
+    @verb(callers=ENTRANTS, operator=False)
+    async def recover(self, queue: QueueName) -> int:
+        """Said by a writer that begins anew: what it made durable before and did not enter is a message now. Answers how many there were."""
+        with refusals():
+            return await self.manager.recover(queue)
 
     # -- out -----------------------------------------------------------------------------------------------------------
 
@@ -256,18 +276,16 @@ class QueueServer(Daemon):
             self.timer = self.loop.call_later(max(wait, 0), self._tick)
 
     async def _sweep(self) -> None:
-        wait = FIRST_SWEEP
+        """At the start, for what a crash left, and every hour."""
         while True:
-            await asyncio.sleep(wait)
-            wait = SWEEP
             try:
                 removed = await self.orphans.sweep(list(self.settings.queue.queues))
-            except (IndexFailed, OSError) as error:
+                self.counters["orphans_removed"] += removed
+                if removed:
+                    self.log.info("orphans removed", slots=removed)
+            except (IndexFailed, OSError, Refusal) as error:
                 self.log.error("disk refuses", reason=str(error))
-                continue
-            self.counters["orphans_removed"] += removed
-            if removed:
-                self.log.info("orphans removed", slots=removed)
+            await asyncio.sleep(SWEEP)
 
     def _gauges(self) -> None:
         gauges, manager = self.metrics.gauges, self.manager
@@ -279,3 +297,20 @@ class QueueServer(Daemon):
         gauges["orphans"] = lambda: len(self.orphans)
         gauges["batches"] = lambda: manager.intake.commit.batches
         gauges["largest_batch"] = lambda: manager.intake.commit.largest
+
+
+_decode_told = msgspec.json.Decoder(Told).decode
+
+
+def _path(frame: bytes) -> str:
+    try:
+        return frame.decode()
+    except UnicodeDecodeError:
+        raise IpcError("5.5.4", "a slot is the file name that slot gave") from None
+
+
+def _told(frame: bytes) -> Told:
+    try:
+        return _decode_told(frame)
+    except msgspec.DecodeError as error:
+        raise IpcError("5.5.4", f"what a slot holds is JSON: {error}") from None

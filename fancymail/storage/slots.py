@@ -5,8 +5,9 @@
     header: magic "FMSLOT1\\n", content length u64, envelope length u64, flags u64, SHA-256 of the content; little-endian
     END:    "END\\n" and the SHA-256 of header and envelope
 
-Written by whoever got a path from the queue's `slot`, read by the queue, mailbox and smtpout. A file without the header is a
-*bare* slot: all of it is content, its length and hash live in the queue's index. Nothing here syncs: `push` makes it durable.
+Written by whoever got a path from the queue's `slot`, read by the queue, mailbox and smtpout. The envelope names the file, so that an old
+message in a reused file is no message under its new name. A file without the header is a *bare* slot: all of it is content, its length
+and hash live in the queue's index. Nothing here syncs.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ import msgspec
 from fancymail.mail.envelope import Envelope
 
 MAGIC = b"FMSLOT1\n"
-EMPTIED = b"FMSLOT0\n"                  # begins a reused file that was handed out and not written yet
+EMPTIED = b"FMSLOT0\n"                  # begins a file that was made to be handed out and not written yet
 HEADER = struct.Struct("<8sQQQ32s")
 CONTENT_OFFSET = HEADER.size            # 64: fixed, so that local delivery is a link and a reader needs no table
 END = b"END\n"
 END_SIZE = len(END) + 32
 ENVELOPE_LIMIT = 64 << 20               # octets; far above any envelope, far below what hurts
-SPILL = 64 << 10                        # octets of content kept in memory before the first write
+SPILL = 256 << 10                       # octets of content kept in memory before the first write
 CHUNK = 256 << 10                       # octets per read of chunks()
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 
@@ -61,28 +62,23 @@ def is_slot_id(text: str) -> bool:
 class SlotWriter:
     """Writes one slot: `write` the content in any pieces, then `finish` with the envelope, or `abort`.
 
-    A message up to 64 KiB costs one open, one write and one close. Raises OSError for what the disk refuses (ENOSPC, EIO),
-    SlotError when the path is not a plain file of one name.
+    A message up to 256 KiB costs one open, one write and one close. `ready`: the file is there already (fm-queue made it), and is
+    opened when there is something to write. Raises OSError for what the disk refuses (ENOSPC, EIO), SlotError when the path is not a
+    plain file of one name.
     """
 
     __slots__ = ("path", "content_length", "_descriptor", "_hash", "_buffer", "_buffered", "_spilled")
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, ready: bool = False) -> None:
         self.path = os.fspath(path)
         self.content_length = 0
+        self._descriptor = -1
         self._hash = sha256()
         self._buffer: list[bytes] = []
         self._buffered = 0
         self._spilled = False
-        try:
-            self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-        except OSError as error:
-            raise _refused(self.path, error) from error
-        try:
-            require_plain(os.fstat(self._descriptor), self.path, single=True)
-        except SlotError:
-            self._close()
-            raise
+        if not ready:
+            self._open(os.O_CREAT)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append content. The octets are taken over at once: the caller may reuse its buffer."""
@@ -94,7 +90,8 @@ class SlotWriter:
             self._spill()
 
     def finish(self, envelope: Envelope) -> SlotInfo:
-        """Write envelope, END record and header, close, and tell what the slot holds. Not synced: `push` does that."""
+        """Write envelope, END record and header, close, and tell what the slot holds. Not synced: who promises anything does that."""
+        envelope.slot = self.path.rpartition("/")[2]
         digest = self._hash.digest()
         body = _encode(envelope)
         header = HEADER.pack(MAGIC, self.content_length, len(body), 0, digest)
@@ -104,6 +101,8 @@ class SlotWriter:
                 self._append([*self._buffer, body, end])
                 _write_all(self._descriptor, header, 0)     # last: a slot whose writer died has no header
             else:
+                if self._descriptor < 0:
+                    self._open(0)
                 _write_all(self._descriptor, b"".join((header, *self._buffer, body, end)), 0)
         except OSError:
             self.abort()
@@ -120,9 +119,23 @@ class SlotWriter:
                 pass                    # garbage without END is refused just the same
             self._close()
 
+    def _open(self, create: int) -> None:
+        flags = os.O_WRONLY | create | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._descriptor = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        try:
+            require_plain(os.fstat(self._descriptor), self.path, single=True)
+        except SlotError:
+            self._close()
+            raise
+
     def _spill(self) -> None:
         try:
             if not self._spilled:
+                if self._descriptor < 0:
+                    self._open(0)
                 # A reused file may carry an old header: it must not be valid while the new content is under way.
                 _write_all(self._descriptor, bytes(CONTENT_OFFSET), 0)
                 os.lseek(self._descriptor, CONTENT_OFFSET, os.SEEK_SET)
@@ -145,8 +158,7 @@ class SlotWriter:
             os.close(descriptor)
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            self._close()
+        self._close()
 
 
 class Slot:

@@ -1,19 +1,16 @@
 """The slot files of the queues on disk: STATE/queues/QUEUE/ID, dead/ID and corrupt/ID.
 
 The engine behind storage/ports/spool.py, used by fm-queue only. All work is relative to descriptors of the folders, which are
-opened once: nobody can put another folder or a link in the way. One syncfs makes a whole batch of slots, their names and the
-index's log durable; when others' writes make that slow, each file is synced by itself for a while.
+opened once: nobody can put another folder or a link in the way. Files go round: that of a message that ended gets a new name and
+is written over, and `prepare` makes more when they run short.
 """
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fancymail.base.crash import crash_point
@@ -21,20 +18,15 @@ from fancymail.mail.envelope import Envelope
 
 from .ports.spool import SlotUnfit, Written
 from .slots import EMPTIED, Slot, SlotError, read_slot
+from .sync import Syncer
 
 ASIDE = ("dead", "corrupt")
 PROVEN = ("ext4", "xfs")    # filesystems that the power-cut laboratory has been run on
-SLOW = 0.050                # seconds of a syncfs from which others' writes are to blame
-SYNC_THREADS = 8
-REST = 10.0                 # seconds for which syncfs is then left alone
-SYNCFS_REPORTS = (5, 8)     # the first Linux whose syncfs tells of failed writes
 FREE_LIMIT = 8192           # files kept
 FREE_OCTETS = 128 << 20     # octets kept in all of them
-FREE_SIZE = 64 << 10        # octets; larger files are not kept
+FREE_SIZE = 4 << 20         # octets; larger files are not kept
 
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz234567" * 8
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DiskSpool:
@@ -49,14 +41,12 @@ class DiskSpool:
         for name in (*queues, *ASIDE):
             self.add(name)
         self._log = os.fspath(log) if log else None
-        self._clock = clock
-        self._threads: ThreadPoolExecutor | None = None
-        self._syncfs_from = 0.0 if _kernel() >= SYNCFS_REPORTS else float("inf")
+        self._syncer = Syncer(self._root, clock)
         self._recycle = recycle
         self._free: dict[str, list[tuple[str, int]]] = {}       # by queue: (id, octets); the last is the warmest in the page cache
         self._retired: list[tuple[str, str, int]] = []          # (queue, id, octets): not before the next sync
         self._kept = self._kept_octets = 0
-        _syncfs(self._root)     # what a killed process wrote and never synced: a repeated push may find it and say ok
+        self._syncer.everything()       # what a killed process wrote and never synced: a repeated push may find it and say ok
 
     def add(self, queue: str) -> None:
         """Make and open the folder of a queue."""
@@ -77,6 +67,17 @@ class DiskSpool:
             self._kept_octets -= size
             return id
         return _random_id()
+
+    def ready(self, queue: str) -> int:
+        return len(self._free.get(queue, ()))
+
+    def prepare(self, queue: str, count: int) -> None:
+        made = [_random_id() for _ in range(count)]
+        for id in made:
+            _make(id, self._folders[queue])
+        self.sync(())
+        self._free.setdefault(queue, [])[:0] = [(id, 0) for id in made]         # the used ones are warmer
+        self._kept += count
 
     def examine(self, queue: str, id: str) -> Written:
         with self._open(queue, id, single=True) as slot:
@@ -129,10 +130,10 @@ class DiskSpool:
             pass
 
     def retire(self, queue: str, id: str) -> None:
-        # ext4 makes creating a file after an unlink 10 times dearer for minutes: files go round instead. One whose content
-        # the blob store shares, or that is large, is not ours to overwrite.
+        # ext4 makes creating a file after an unlink 10 times dearer for minutes: files go round instead. Under its new name the file is no
+        # slot any more, since a slot names itself. One whose content the blob store shares, or that is large, is not ours to overwrite.
+        folder = self._folders[queue]
         if self._recycle and self._kept < FREE_LIMIT and self._kept_octets < FREE_OCTETS:
-            folder = self._folders[queue]
             try:
                 status = os.stat(id, dir_fd=folder, follow_symlinks=False)
                 if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode == stat.S_IFREG | 0o600:
@@ -169,66 +170,40 @@ class DiskSpool:
     def sync(self, slots: Iterable[tuple[str, str]]) -> None:
         retired, self._retired = self._retired, []
         try:
-            self._sync(list(slots))
+            crash_point("queue.sync")
+            if not self._syncer.filesystem():
+                self._sync_each(list(slots), {queue for queue, *_ in retired})
+            crash_point("queue.synced")
         except OSError:
             self._retired += retired
             raise
-        # Only now may these be overwritten: the end of their messages is durable, so no row can point at another's content.
+        # Only now may these be overwritten: their new names are durable, so no row can point at another's content.
         for queue, id, size in retired:
-            if self._empty(queue, id):
-                self._free.setdefault(queue, []).append((id, size))
-            else:
-                self.remove(queue, id)
-                self._kept -= 1
-                self._kept_octets -= size
+            self._free.setdefault(queue, []).append((id, size))
 
     def close(self) -> None:
         """Close the folders."""
-        if self._threads:
-            self._threads.shutdown()
+        self._syncer.close()
         for descriptor in (self._root, *self._folders.values()):
             os.close(descriptor)
         self._folders.clear()
 
-    def _empty(self, queue: str, id: str) -> bool:
-        """Mark a file so that it is no slot before it is written anew; False when that cannot be."""
-        try:
-            descriptor = os.open(id, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._folders[queue])
-        except OSError:
-            return False
-        try:
-            return os.fstat(descriptor).st_nlink == 1 and os.pwrite(descriptor, EMPTIED, 0) == len(EMPTIED)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-
-    def _sync(self, slots: list[tuple[str, str]]) -> None:
-        crash_point("queue.sync")
-        began = self._clock()
-        if began >= self._syncfs_from:
-            _syncfs(self._root)
-            if self._clock() - began > SLOW:
-                self._syncfs_from = self._clock() + REST
-        else:
-            self._sync_each(slots)
-        crash_point("queue.synced")
-
-    def _sync_each(self, slots: list[tuple[str, str]]) -> None:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(SYNC_THREADS, "fdatasync")
-        # Side by side they share commits of the filesystem's journal; list() raises what one of them raised.
-        list(self._threads.map(lambda slot: _sync_file(slot[1], self._folders[slot[0]]), slots))
-        for queue in {queue for queue, _ in slots}:
+    def _sync_each(self, slots: list[tuple[str, str]], queues: set[str]) -> None:
+        for queue in queues | {queue for queue, _ in slots}:
+            self._syncer.files([id for where, id in slots if where == queue], self._folders[queue])
             os.fsync(self._folders[queue])
         if self._log:
-            _sync_file(self._log)
+            self._syncer.files([self._log])
 
     def _open(self, place: str, id: str, single: bool = False) -> Slot:
         try:
-            return read_slot(id, directory=self._folders[place], single=single)
+            slot = read_slot(id, directory=self._folders[place], single=single)
         except SlotError as error:
             raise SlotUnfit(str(error)) from error
+        if slot.envelope is not None and slot.envelope.slot not in ("", id):
+            slot.close()
+            raise SlotUnfit("nothing was written into this slot since its file was reused")
+        return slot
 
 
 def _random_id() -> str:
@@ -240,22 +215,10 @@ def _open_folder(path: str, parent: int | None = None) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
-def _syncfs(descriptor: int) -> None:
-    if _libc.syncfs(descriptor):
-        number = ctypes.get_errno() or errno.EIO
-        raise OSError(number, os.strerror(number))
-
-
-def _sync_file(path: str, directory: int | None = None) -> None:
+def _make(id: str, folder: int) -> None:
+    """Make a file that is ready to be written, and no slot before that."""
+    descriptor = os.open(id, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-    except FileNotFoundError:
-        return              # settled meanwhile by whoever took it
-    try:
-        os.fdatasync(descriptor)
+        os.write(descriptor, EMPTIED)
     finally:
         os.close(descriptor)
-
-
-def _kernel() -> tuple[int, ...]:
-    return tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2])

@@ -19,7 +19,7 @@ class Disk:
         self.gate = threading.Semaphore(0)
         self.fail = None
         self.executor = ThreadPoolExecutor(1)
-        self.commit = GroupCommit(self.written.append, self.sync, self.executor,
+        self.commit = GroupCommit(self.sync, self.executor, write=self.written.append,
                                   finish=lambda items, error: self.finished.append((items, error)))
 
     def sync(self, items):
@@ -87,3 +87,28 @@ async def test_a_write_that_fails_is_not_synced(disk):
     with pytest.raises(OSError):
         await disk.commit.join(1)
     assert disk.synced == []
+
+
+async def test_items_that_nobody_waits_for_are_told_of_at_the_end(disk):
+    disk.commit.add(1)
+    disk.commit.add(2)
+    disk.gate.release()
+    await disk.commit.idle()
+    assert disk.finished == [([1, 2], None)] and disk.commit.batches == 1
+
+
+async def test_housekeeping_comes_between_two_batches_and_its_failure_stops_nothing(disk):
+    order = []
+
+    async def tidy():
+        order.append(list(disk.synced))
+        raise OSError("no")
+    disk.commit._between = lambda: tidy() if len(disk.synced) == 1 else None
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: order.append(context["message"]))
+    first = disk.commit.join(1)
+    await disk.under_way(1)
+    second = disk.commit.join(2)
+    disk.gate.release()
+    disk.gate.release()
+    await asyncio.gather(first, second)
+    assert order == [[[1]], "between two batches"] and disk.synced == [[1], [2]]

@@ -1,29 +1,39 @@
-"""Orphans: removed late, by the time that we have seen them, never when they are messages."""
+"""Orphans: whole ones become messages, others are removed late, by the time that we have seen them."""
 
 from __future__ import annotations
 
 import os
 
 from fancymail.core.orphans import Orphans
+from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.storage.slots import write_slot
 
 from .test_queue import House
 
 AGE = 36 * 3600
 
 
+def half(house):
+    """A slot whose writer stopped midway."""
+    path = house.written()
+    os.truncate(path, 70)
+    return path
+
+
 async def test_only_what_was_never_pushed_and_is_old_goes(tmp_path):
     house = House(tmp_path / "queues")
-    orphans = Orphans(house.index, house.spool, AGE, house.queue.intake.is_pushing, house.clock.monotonic)
+    orphans = Orphans(house.index, house.spool, house.queue.intake, AGE, house.clock.monotonic)
     pushed, taken = await house.pushed(), await house.pushed()
     house.take()
-    orphan, late = house.written(), house.written()
+    orphan, late = half(house), half(house)
     os.utime(orphan, (0, 0))                            # its date says nothing
     foreign = os.path.join(os.path.dirname(orphan), "README")
     open(foreign, "w").close()
     assert await orphans.sweep(["incoming", "outgoing"]) == 0 and len(orphans) == 2
     house.clock.now += AGE - 1
-    young = house.written()
+    young = half(house)
     assert await orphans.sweep(["incoming"]) == 0
+    write_slot(late, Envelope("a" * 26, "", [Recipient("bob@example.test")]), b"at last")
     await house.queue.push("incoming", late)
     house.clock.now += 1
     assert await orphans.sweep(["incoming"]) == 1
@@ -34,11 +44,21 @@ async def test_only_what_was_never_pushed_and_is_old_goes(tmp_path):
 
 async def test_the_age_counts_from_our_start(tmp_path):
     house = House(tmp_path / "queues")
-    orphan = house.written()
+    orphan = half(house)
     for _ in range(3):
-        orphans = Orphans(house.index, house.spool, AGE, house.queue.intake.is_pushing, house.clock.monotonic)
+        orphans = Orphans(house.index, house.spool, house.queue.intake, AGE, house.clock.monotonic)
         assert await orphans.sweep(["incoming"]) == 0
         house.clock.now += AGE - 1
         assert await orphans.sweep(["incoming"]) == 0
     assert os.path.exists(orphan)
+    house.close()
+
+
+async def test_a_whole_slot_without_a_row_is_a_message(tmp_path):
+    house = House(tmp_path / "queues")
+    path = house.written()                              # its writer synced it, and told nobody before it died
+    house.restart()
+    orphans = Orphans(house.index, house.spool, house.queue.intake, AGE, house.clock.monotonic)
+    assert await orphans.sweep(["incoming", "outgoing"]) == 0 and len(orphans) == 0
+    assert house.take() == [path]
     house.close()

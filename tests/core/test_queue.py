@@ -120,7 +120,7 @@ async def test_a_pushed_message_is_taken_once_and_ends_with_done(house):
 async def test_the_log_follows_a_message_by_its_one_id(house):
     path = await house.pushed()
     slot = os.path.basename(path)
-    house.queue.drop([slot])
+    house.queue.drop("incoming", [slot])
     assert [(event, facts["id"], facts["slot"]) for event, facts in house.notes] == [("queued", "a" * 26, slot), ("dropped", "a" * 26, slot)]
 
 

@@ -33,7 +33,7 @@ async def test_every_end_is_counted_by_its_name(house):
     assert await house.queue.result("incoming", bounced, dump([failed, arrived]))
     assert not await house.queue.result("incoming", mixed, dump([failed]))
     house.queue.done("incoming", mixed)
-    house.queue.drop([os.path.basename(dropped)])
+    house.queue.drop("incoming", [os.path.basename(dropped)])
     house.queue.take("incoming", 1, "", popped=True)                    # gives out `removed`, the oldest that is left
     os.unlink(removed)
     house.queue.take("incoming", 1, "", popped=True)

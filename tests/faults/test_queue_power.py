@@ -18,9 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from fancymail.storage.slots import read_slot
-
-from .test_queue_crash import CHECK, CHILD, ROOT
+from .test_queue_crash import CHECK, CHILD, ROOT, WRITER, read_all
 
 SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2         # FS_IOC_SHUTDOWN and GOING_FLAGS_NOLOGFLUSH, of ext4 and xfs alike
 
@@ -47,9 +45,9 @@ def cut_power(folder):
         os.close(descriptor)
 
 
-def push_until_cut(state, mount, oks):
+def push_until_cut(state, mount, oks, code=CHILD):
     """Run the writer, cut the power after so many answers, and return what it said."""
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(state), "100000"], cwd=ROOT, stdout=subprocess.PIPE,
+    child = subprocess.Popen([sys.executable, "-c", code, str(state), "100000"], cwd=ROOT, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, text=True)
     said = {"try": [], "ok": [], "done": []}
     for line in child.stdout:
@@ -91,31 +89,34 @@ def altered(tmp_path, monkeypatch):
 @pytest.mark.parametrize("code", [
     "",
     "import fancymail.storage.sqlite.queue as queue; queue.CROWDED = 30",
-    "import fancymail.storage.spool as spool; spool._kernel = lambda: (5, 4)",
+    "import fancymail.storage.sync as sync; sync._kernel = lambda: (5, 4)",
 ], ids=["as it is", "log begun anew often", "each file by itself"])
-def test_what_got_ok_survives(image, altered, oks, code):
+@pytest.mark.parametrize("writer", [CHILD, WRITER], ids=["push", "enter"])
+def test_what_got_ok_survives(image, altered, oks, code, writer):
     image, mount = image
     altered(code)
     with mounted(image, mount):
-        said = push_until_cut(mount / "queues", mount, oks)
-    assert len(said["ok"]) >= 3 * oks
+        said = push_until_cut(mount / "queues", mount, oks, writer)
+    assert len(said["ok"]) >= oks
     with mounted(image, mount):
         found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
         assert found.returncode == 0, found.stderr
         there = set(found.stdout.split())
         assert set(said["ok"]) - set(said["done"]) <= there, "a message that got ok is lost"
         assert there <= set(said["try"])
-        for path in there:
-            with read_slot(path) as slot:
-                slot.verify()
-                assert slot.read() == b"content of " + path.encode()
+        read_all(there, said["done"])
 
 
-def test_the_laboratory_notices_a_missing_sync(image, altered):
+@pytest.mark.parametrize("code, writer", [
+    ("import fancymail.storage.sync as sync; sync._syncfs = lambda descriptor: None", CHILD),
+    ("import fancymail.storage.sync as sync; sync._sync_file = lambda path, directory=None: None", WRITER),
+    ("import fancymail.storage.sync as sync; sync.Syncer.filesystem = lambda self: True", WRITER),
+], ids=["push", "enter, each file", "enter, all files"])
+def test_the_laboratory_notices_a_missing_sync(image, altered, code, writer):
     image, mount = image
-    altered("import fancymail.storage.spool as spool; spool._syncfs = lambda descriptor: None")
+    altered(code)
     with mounted(image, mount):
-        said = push_until_cut(mount / "queues", mount, 20)
+        said = push_until_cut(mount / "queues", mount, 20, writer)
     with mounted(image, mount):
         try:
             found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)

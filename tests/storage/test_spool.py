@@ -7,9 +7,10 @@ import os
 import pytest
 
 import fancymail.storage.spool as spool_module
+import fancymail.storage.sync as sync_module
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.storage.ports.spool import SlotUnfit
-from fancymail.storage.slots import is_slot_id, read_slot, write_slot
+from fancymail.storage.slots import SlotError, SlotWriter, is_slot_id, read_slot, write_slot
 from fancymail.storage.spool import DiskSpool
 
 ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test")])
@@ -86,8 +87,8 @@ def test_room_counts_octets_and_files(spool):
 def test_a_slow_syncfs_is_left_alone_for_a_while(tmp_path, monkeypatch):
     calls, times = [], iter([0.0, 0.2, 0.2, 5.0, 10.3, 10.31])
     spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log", clock=lambda: next(times))
-    monkeypatch.setattr(spool_module, "_syncfs", lambda descriptor: calls.append("all"))
-    monkeypatch.setattr(spool_module, "_sync_file", lambda path, directory=None: calls.append(path))
+    monkeypatch.setattr(sync_module, "_syncfs", lambda descriptor: calls.append("all"))
+    monkeypatch.setattr(sync_module, "_sync_file", lambda path, directory=None: calls.append(path))
     id = written(spool)
     for _ in range(3):
         spool.sync([("incoming", id)])
@@ -96,9 +97,9 @@ def test_a_slow_syncfs_is_left_alone_for_a_while(tmp_path, monkeypatch):
 
 
 def test_an_old_kernel_gets_no_syncfs(tmp_path, monkeypatch):
-    monkeypatch.setattr(spool_module, "_kernel", lambda: (5, 4))
-    spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log")
-    monkeypatch.setattr(spool_module, "_syncfs", lambda descriptor: pytest.fail("its errors would not be told"))
+    monkeypatch.setattr(sync_module, "_kernel", lambda: (5, 4))
+    spool = DiskSpool(tmp_path / "queues", ["incoming"], tmp_path / "log")      # its own first sync waits for whatever it may be
+    monkeypatch.setattr(sync_module, "_syncfs", lambda descriptor: pytest.fail("its errors would not be told"))
     spool.sync([("incoming", written(spool)), ("incoming", "a" * 26)])          # a file that is gone was settled meanwhile
     spool.close()
 
@@ -109,7 +110,7 @@ def test_the_answer_of_syncfs_is_believed(spool, monkeypatch):
             import ctypes
             ctypes.set_errno(5)
             return -1
-    monkeypatch.setattr(spool_module, "_libc", Library())
+    monkeypatch.setattr(sync_module, "_libc", Library())
     with pytest.raises(OSError) as caught:
         spool.sync([])
     assert caught.value.errno == 5
@@ -120,7 +121,7 @@ def test_nothing_is_reused_after_a_failed_sync(spool, monkeypatch):
 
     def failing(descriptor):
         raise OSError(5, "EIO")
-    monkeypatch.setattr(spool_module, "_syncfs", failing)
+    monkeypatch.setattr(sync_module, "_syncfs", failing)
     with pytest.raises(OSError):
         spool.sync([])
     assert not os.path.exists(spool.path("incoming", spool.new_id("incoming", True)))
@@ -142,13 +143,40 @@ def test_a_file_that_got_a_second_name_meanwhile_is_not_overwritten(spool, tmp_p
     name, = spool.names("incoming")
     os.link(spool.path("incoming", name), tmp_path / "second")
     spool.sync([])
+    with pytest.raises(SlotError):
+        SlotWriter(spool.path("incoming", spool.new_id("incoming", True)), ready=True).finish(ENVELOPE)
     with read_slot(tmp_path / "second") as slot:
         slot.verify()
-    assert list(spool.names("incoming")) == []
+
+
+def test_an_old_message_under_a_new_name_is_none(spool):
+    spool.retire("incoming", written(spool))
+    spool.sync([])
+    with pytest.raises(SlotUnfit, match="reused"):
+        spool.examine("incoming", spool.new_id("incoming", True))
+
+
+def test_files_are_made_ahead_and_are_no_slots_yet(spool):
+    spool.prepare("incoming", 3)
+    assert spool.ready("incoming") == 3
+    id = spool.new_id("incoming", True)
+    assert os.path.exists(spool.path("incoming", id)) and spool.ready("incoming") == 2
+    with pytest.raises(SlotUnfit, match="nothing was written"):
+        spool.examine("incoming", id)
+    SlotWriter(spool.path("incoming", id), ready=True).finish(ENVELOPE)
+    assert spool.examine("incoming", id).envelope.slot == id
+
+
+def test_what_came_back_is_used_before_what_was_made_ahead(spool):
+    spool.retire("incoming", written(spool))
+    used, = spool.names("incoming")
+    spool.sync([])
+    spool.prepare("incoming", 2)
+    assert spool.new_id("incoming", True) == used
 
 
 def test_large_files_and_files_with_odd_rights_are_removed(spool):
-    large, open_to_all = written(spool, b"x" * 100_000), written(spool)
+    large, open_to_all = written(spool, b"x" * (spool_module.FREE_SIZE + 1)), written(spool)
     os.chmod(spool.path("incoming", open_to_all), 0o644)
     for id in (large, open_to_all, "a" * 26):
         spool.retire("incoming", id)

@@ -53,6 +53,6 @@ class SmtpIn(Section):
     content_timeout: Annotated[float, say("Seconds for the whole content of a message.", gt=0)] = 1200.0
     drain: Annotated[float, say("Seconds that sessions get to end at a stop.", ge=0)] = 8.0
 
-    slots_ahead: Annotated[int, say("Slot files of each queue that are asked for ahead of need.", ge=1, le=512)] = 32
+    slots_ahead: Annotated[int, say("Slot files of each queue that are asked for ahead of need.", ge=1, le=512)] = 128
     verdict_lifetime: Annotated[float, say("Seconds for which it is remembered that a recipient exists.", ge=0, le=3600)] = 60.0
     refusal_lifetime: Annotated[float, say("Seconds for which it is remembered that a recipient doesn't exist.", ge=0, le=60)] = 5.0

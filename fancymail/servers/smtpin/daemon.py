@@ -1,11 +1,13 @@
 """The daemon that takes mail in: its ports, its certificates, what its sessions share.
 
-Speaks `slot` and `push` to queue, `resolve`, `may-send` and `sasl` to auth, `full` to mailbox, and nothing else to anybody. Started as fm-smtpin or
-by the supervisor. Restarting it loses no message that got 250, restarting the others costs its clients a delay.
+Speaks `slot`, `enter` and `recover` to queue (and `push`, for `inject`), `resolve`, `may-send` and `sasl` to auth, `full` to mailbox, and
+nothing else to anybody. Started as fm-smtpin or by the supervisor. Restarting it loses no message that got 250, restarting the others costs
+its clients a delay.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import resource
 from contextlib import suppress
@@ -19,9 +21,14 @@ from fancymail.servers.front import Front
 from fancymail.servers.injection import Injection
 from fancymail.servers.listener import RESERVED, Network, inside
 from fancymail.servers.smtpin.directory import Directory
+from fancymail.servers.smtpin.outbox import Outbox
 from fancymail.servers.smtpin.session import SmtpSession
-from fancymail.servers.smtpin.slots import Outbox, SlotPool
+from fancymail.servers.smtpin.slots import SlotPool
 from fancymail.servers.smtpin.transaction import QUEUES
+
+
+STOP = 2.0                           # seconds that the queue has at our end to take what it has not heard of
+RECOVERY = 60.0                      # seconds that it may take to look through what the process before us was given
 
 
 class SmtpInServer(Injection, Front):
@@ -34,7 +41,7 @@ class SmtpInServer(Injection, Front):
         settings = self.settings.smtpin
         self.directory = Directory(self.ask, (settings.verdict_lifetime, settings.refusal_lifetime))
         self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
-        self.outboxes = {queue: Outbox(self.ask, queue, pool.forget) for queue, pool in self.pools.items()}
+        self.outbox = Outbox(self.ask, self.paths.queues, self.log)
         self.full_accounts: frozenset[str] = frozenset()
         self.subscribe_to("auth", "accounts", self.directory.forget)
         self.subscribe_to("mailbox", "full", lambda: self.spawn(self._ask_who_is_full(), "quotas"))
@@ -49,11 +56,13 @@ class SmtpInServer(Injection, Front):
         self._listen("submissions", settings.listen_submissions, implicit_tls=True)
         self._listen("lmtp", settings.listen_lmtp, mode=settings.lmtp_mode)
         for pool in self.pools.values():
+            self.spawn(self._recover(pool.queue), "recovery")
             pool.fill()
 
     async def stopping(self) -> None:
         """Let sessions end between two messages."""
         await self.close_doors(self.settings.smtpin.drain)
+        await self.outbox.stop(STOP)
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""
@@ -71,6 +80,16 @@ class SmtpInServer(Injection, Front):
     def may_relay(self, peer: str) -> bool:
         """Whether the operator lets an address relay without a login."""
         return inside(peer, self.relays)
+
+    async def _recover(self, queue: str) -> None:
+        """What the process before us made durable, and answered, and could not tell the queue any more."""
+        while True:
+            with suppress(IpcError):
+                found = int((await self.ask("queue", "recover", queue, timeout=RECOVERY))[0])
+                if found:
+                    self.log.info("recovered", queue=queue, messages=found)
+                return
+            await asyncio.sleep(1.0)
 
     async def _ask_who_is_full(self) -> None:
         """Learn which mailboxes are full. While fm-mailbox is away, the last word counts: what it cannot take it puts off."""

@@ -25,8 +25,8 @@ from fancymail.protocol.smtp.options import Options
 from fancymail.protocol.smtp.reply import RECIPIENT_OK, SENDER_OK, Reply
 from fancymail.protocol.smtp.server import SmtpServer
 from fancymail.servers.connection import Connection, Session
+from fancymail.servers.smtpin.outbox import Finished
 from fancymail.servers.smtpin.transaction import Transaction, refusal_of
-from fancymail.storage.slots import SlotWriter
 
 AUTH_PATIENCE = 20.0                 # seconds; hashing has its own queue
 SHUTTING_DOWN = Reply(421, "4.3.2", "Shutting down, come back soon")                              # RFC 5321 3.8
@@ -38,7 +38,7 @@ _AUTH_REPLIES = {"5.5.2": (501, "The response cannot be read"), "5.5.4": (504, "
 
 
 class SmtpSession(Session):
-    """One connection. `server` is the daemon: directory, pools, outboxes, log, counters."""
+    """One connection. `server` is the daemon: directory, pools, outbox, log, counters."""
 
     def __init__(self, server, connection: Connection, options: Options) -> None:
         self.server = server
@@ -223,26 +223,23 @@ class SmtpSession(Session):
         taken = [pool.take() for pool in pools]
         if any(isinstance(one, asyncio.Future) for one in taken):
             return self._await_slots(pools, taken)
-        self.transaction.writers = list(zip(pools, taken))
+        self.transaction.begin(pools, taken)
         self.engine.accept()
         return None
 
     async def _await_slots(self, pools: list, taken: list) -> None:
         results = await asyncio.gather(*[_value(one) for one in taken], return_exceptions=True)
-        writers = [(pool, writer) for pool, writer in zip(pools, results) if isinstance(writer, SlotWriter)]
         errors = [error for error in results if isinstance(error, BaseException)]
         if self.transaction is None or errors:       # the client has gone, or must come again
-            for pool, writer in writers:
-                pool.give_back(writer)
+            for pool, path in zip(pools, results):
+                if isinstance(path, str):
+                    pool.give_back(path)
         if self.transaction is None:
             return
         if errors:
-            for pool in pools:
-                if not isinstance(errors[0], IpcError):      # whoever emptied the folder under us took its neighbours too
-                    pool.forget()
             self._refuse("content", refusal_of(errors[0]), reason=str(errors[0]))
         else:
-            self.transaction.writers = writers
+            self.transaction.begin(pools, results)
             self.engine.accept()
 
     def _header(self, event: events.Header) -> Awaitable | None:
@@ -294,7 +291,9 @@ class SmtpSession(Session):
         self._write(event.data)
 
     def _write(self, data: bytes) -> None:
-        error = self.transaction.write(data)
+        self._spoilt(self.transaction.write(data))
+
+    def _spoilt(self, error: Exception | None) -> None:
         if error is not None:
             self.server.log.error("slot not written", error=error, client=self.connection.peer)
 
@@ -305,11 +304,12 @@ class SmtpSession(Session):
     # The end of a message
 
     def _data_end(self, event: events.DataEnd) -> Awaitable | None:
-        transaction = self.transaction
+        transaction, finished = self.transaction, None
         if transaction.refusal is None:
             envelope = self._envelope(event)
             finished = transaction.finish(envelope)
         if transaction.refusal is not None:
+            self._spoilt(finished)
             self._refuse("content", transaction.refusal)
             self.transaction = None
             self._end_if_draining()
@@ -323,13 +323,13 @@ class SmtpSession(Session):
             if error is not None:
                 failed.append(error)
             if not waiting:
-                self._pushed(transaction, envelope, failed)
+                self._stored(transaction, envelope, failed)
                 if not settled.done():
                     settled.set_result(None)
 
-        self.transaction = None                      # from here on it is the queue's
-        for queue, path in finished:
-            self.server.outboxes[queue].add(path, settle)
+        self.transaction = None                      # from here on it is nobody's to take back
+        for queue, path, told in finished:
+            self.server.outbox.add(Finished(queue, path, told, settle))
         return settled
 
     def _envelope(self, event: events.DataEnd) -> Envelope:
@@ -338,8 +338,8 @@ class SmtpSession(Session):
                         helo=self.helo, protocol=self._protocol(), body="8BITMIME" if event.eight_bit else mail.body,
                         smtputf8=mail.smtputf8, envid=mail.envid, ret=mail.ret)
 
-    def _pushed(self, transaction: Transaction, envelope: Envelope, failed: list[IpcError]) -> None:
-        """The queue has answered for every slot: only now is the message ours, or not."""
+    def _stored(self, transaction: Transaction, envelope: Envelope, failed: list[IpcError]) -> None:
+        """Every slot is on the disk: only now is the message ours, or not."""
         if failed:
             self._refuse("content", refusal_of(failed[0]), id=envelope.id, reason=str(failed[0]))
             return
@@ -395,7 +395,7 @@ class SmtpSession(Session):
                                        bool(self.account), self.transaction is not None and self.transaction.mail.smtputf8)
 
 
-async def _value(one: SlotWriter | asyncio.Future) -> SlotWriter:
+async def _value(one: str | asyncio.Future) -> str:
     return await one if isinstance(one, asyncio.Future) else one
 
 

@@ -13,9 +13,11 @@ from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.trace import mark, marks
 from fancymail.protocol.smtp.events import Mail, Rcpt
 from fancymail.servers.smtpin.slots import SlotPool
-from fancymail.storage.slots import SlotWriter
+from fancymail.storage.ports.spool import Told
+from fancymail.storage.slots import SlotError, SlotWriter
 
 QUEUES = {"local": "incoming", "remote": "outgoing"}
+SHOWN = 50                           # recipients that the queue is told, for an operator's eyes
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -64,16 +66,19 @@ class Transaction:
         """The id of the message: its first slot's."""
         return self.writers[0][1].path.rpartition("/")[2]
 
-    def write(self, data: bytes) -> OSError | None:
+    def begin(self, pools: list[SlotPool], paths: list[str]) -> None:
+        """Take slots, one of each pool."""
+        self.writers = [(pool, SlotWriter(path, ready=True)) for pool, path in zip(pools, paths)]
+
+    def write(self, data: bytes) -> Exception | None:
         """Append content; the first error of the disk refuses the message."""
         if self.refusal is not None:
             return None
         try:
             for _, writer in self.writers:
                 writer.write(data)
-        except OSError as error:
-            self.refuse(refusal_of(error))
-            return error
+        except (OSError, SlotError) as error:
+            return self._spoilt(error)
         self.octets += len(data)
         return None
 
@@ -82,17 +87,17 @@ class Transaction:
         self.refusal = refusal
         self.abort()
 
-    def finish(self, envelope: Envelope) -> list[tuple[str, str]]:
-        """Close all slots; return (queue, path) of each, [] when the disk failed."""
+    def finish(self, envelope: Envelope) -> list[tuple[str, str, Told]] | Exception:
+        """Close all slots; return (queue, path, what it holds) of each, or the disk's error."""
         finished = []
         try:
             for queue, (_, writer) in zip(self.queues, self.writers):
-                envelope.recipients = list(self.recipients[queue].values())
-                writer.finish(envelope)
-                finished.append((queue, writer.path))
-        except OSError as error:
-            self.refuse(refusal_of(error))
-            return []
+                envelope.recipients = recipients = list(self.recipients[queue].values())
+                info = writer.finish(envelope)
+                shown = [recipient.address for recipient in recipients[:SHOWN]]
+                finished.append((queue, writer.path, Told(info.content_length, info.sha256, envelope.id, envelope.sender, shown, len(recipients))))
+        except (OSError, SlotError) as error:
+            return self._spoilt(error)
         self.writers = []
         return finished
 
@@ -100,7 +105,17 @@ class Transaction:
         """Let go of the slots; they may serve another message."""
         writers, self.writers = self.writers, []
         for pool, writer in writers:
-            pool.give_back(writer)
+            writer.abort()
+            pool.give_back(writer.path)
+
+    def _spoilt(self, error: Exception) -> Exception:
+        """A slot cannot be written. One that is gone, or is none, has neighbours that are no better: somebody was at the folder."""
+        pools = [pool for pool, _ in self.writers]
+        self.refuse(refusal_of(error))
+        if isinstance(error, (FileNotFoundError, SlotError)):
+            for pool in pools:
+                pool.forget()
+        return error
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -67,6 +67,12 @@ class MemorySpool:
     def new_id(self, queue: str, reuse: bool) -> str:
         return base64.b32encode(os.urandom(17))[:26].decode().lower()
 
+    def ready(self, queue: str) -> int:
+        return 1 << 30
+
+    def prepare(self, queue: str, count: int) -> None:
+        """There are no files."""
+
     def examine(self, queue: str, id: str) -> Written:
         slot = self._get(queue, id)
         return Written(slot.content_length, slot.sha256, slot.envelope)

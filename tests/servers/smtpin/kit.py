@@ -89,11 +89,11 @@ class FakeMailbox:
 
 
 class FakeQueue:
-    """Hands out slots below `folder`, takes whole ones over; `messages` are (queue, envelope, content) in the order of push."""
+    """Hands out slots below `folder`, takes whole ones over; `messages` are (queue, envelope, content) in the order of their entry."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.refuse = ""
+        self.refuse, self.refused = "", 0
         self.refuse_slots = ""
         self.messages: list[tuple] = []
         self.pushes: list[int] = []
@@ -107,6 +107,10 @@ class FakeQueue:
             return self.slot(*params)
         if verb == "push":
             return self.push(*params)
+        if verb == "enter":
+            return self.push(params[0], *params[1::2])
+        if verb == "recover":
+            return [0]
         raise IpcError("5.5.1", f"unknown verb {verb}")
 
     def slot(self, queue: str, count: int) -> list:
@@ -121,11 +125,13 @@ class FakeQueue:
             digits = "abcdefghijklmnopqrstuvwxyz234567"[digit] + digits
         assert is_slot_id(digits)
         path = str(self.folder / digits)
+        open(path, "xb").close()
         self.out[path] = queue
         return path
 
     def push(self, queue: str, *paths: str) -> list:
         if self.refuse:
+            self.refused += 1
             raise IpcError(self.refuse, "the queue refuses")
         self.pushes.append(len(paths))
         for path in paths:
@@ -141,6 +147,44 @@ class FakeQueue:
                 raise IpcError("5.6.0", str(error)) from None
             os.unlink(path)
         return []
+
+
+class Other:
+    """Another daemon: keeps questions until the test answers them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+        self.futures: list[asyncio.Future] = []
+        self.overloaded = False
+
+    def ask(self, name: str, *question, timeout: float) -> asyncio.Future:
+        if self.overloaded:
+            raise IpcError("4.4.5", "too many requests wait")
+        self.asked.append((name, *question))
+        self.futures.append(asyncio.get_running_loop().create_future())
+        return self.futures[-1]
+
+    def answer(self, *params: bytes) -> None:
+        self.futures.pop(0).set_result(list(params))
+
+    def answer_all(self) -> None:
+        while self.futures:
+            self.answer()
+
+    def fail(self, status: str) -> None:
+        self.futures.pop(0).set_exception(IpcError(status, "no"))
+
+
+class Silent:
+    """A log that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, dict]] = []
+
+    def info(self, event: str, **facts) -> None:
+        self.lines.append((event, facts))
+
+    warning = error = info
 
 
 class Server(SmtpInServer):

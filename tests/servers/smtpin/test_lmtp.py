@@ -22,10 +22,12 @@ async def test_each_recipient_has_its_reply(tmp_path):
         assert envelope.protocol == "LMTP" and b" with LMTP id " in content
 
 
-async def test_the_queue_away_is_told_for_each(tmp_path):
+async def test_a_failing_disk_is_told_for_each(tmp_path, monkeypatch):
+    def fail(path, directory):
+        raise OSError(5, "EIO")
+    monkeypatch.setattr("fancymail.storage.sync._sync_file", fail)
     async with smtpin(tmp_path) as server, connected(server, "lmtp") as talk:
         await talk.hello("LHLO")
-        server.queue.refuse = "4.4.1"
         talk.send("MAIL FROM:<s@x.test>\r\nRCPT TO:<bob@us.test>\r\nRCPT TO:<alice@us.test>\r\nDATA\r\n")
         await talk.replies(4)
         talk.send("x\r\n.\r\n")

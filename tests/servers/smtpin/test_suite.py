@@ -12,7 +12,7 @@ from fancymail.servers.queue import QueueServer
 from fancymail.servers.smtpin import SmtpInServer
 from fancymail.storage.slots import read_slot
 from tests.servers.listener.lines import make_certificate
-from tests.servers.smtpin.kit import HOST, Talk
+from tests.servers.smtpin.kit import HOST, Talk, until
 from tests.servers_kit import operator, running
 
 
@@ -69,6 +69,7 @@ async def test_accounts_logins_and_queues(tmp_path):
             assert (await talk.say("MAIL FROM:<bob@us.test>")).startswith("553 5.7.1")
             assert (await talk.bring("From: bob@us.test\r\n\r\nx", "alice@us.test", "v@x.test")).startswith("550 5.7.1")
             assert (await talk.bring("From: alice@us.test\r\n\r\nx", "alice@us.test", "v@x.test", "bob@us.test")).startswith("250 2.0.0")
+        await until(lambda: server.outbox.waiting == 0)
         incoming, outgoing = await taken(state, "incoming"), await taken(state, "outgoing")
         assert [[one.address for one in envelope.recipients] for envelope, _ in incoming] == [["bob@us.test"], ["bob@us.test"]]
         assert [[one.address for one in envelope.recipients] for envelope, _ in outgoing] == [["v@x.test"]]
@@ -100,4 +101,5 @@ async def test_restarts_of_auth_and_queue_are_a_delay(tmp_path):
             await asyncio.sleep(0)
             async with running(QueueServer, state, settings):
                 assert (await talk.reply()).startswith("250 2.0.0")
+                await until(lambda: server.outbox.waiting == 0)
                 assert len(await taken(state, "incoming")) == 1

@@ -1,0 +1,90 @@
+"""What comes into the queue without a push: slots that their writer made durable, and those that a crash kept from being told of."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fancymail.storage.ports.spool import Told
+from fancymail.storage.slots import read_slot
+from tests.core.test_queue import House
+
+
+@pytest.fixture
+def house(tmp_path):
+    house = House(tmp_path / "queues")
+    yield house
+    house.close()
+
+
+async def test_files_are_made_for_those_who_write_with_our_own_writer(house):
+    await house.queue.intake.prepare("incoming", 3)
+    made = house.queue.slot("incoming", 3, reuse=True)
+    assert all(map(os.path.exists, made)) and house.spool.ready("incoming") == 0
+
+
+def told(path):
+    with read_slot(path) as slot:
+        people = [recipient.address for recipient in slot.envelope.recipients]
+        return path, Told(slot.content_length, slot.sha256, slot.envelope.id, slot.envelope.sender, people, len(people))
+
+
+async def test_a_durable_slot_is_entered_without_a_sync_and_without_a_look(house, monkeypatch):
+    path = house.written(recipients=2)
+    news = told(path)
+    monkeypatch.setattr(house.spool, "sync", lambda slots: pytest.fail("its writer did that"))
+    monkeypatch.setattr(house.spool, "examine", lambda *slot: pytest.fail("its writer told"))
+    house.queue.enter("incoming", [news])
+    house.queue.enter("incoming", [news])                       # may be repeated
+    assert house.alerts == ["incoming"] and house.take(5) == [path]
+    entry = house.index.find(os.path.basename(path))
+    assert (entry.size, entry.count, entry.message, entry.recipients) == (news[1].size, 2, "a" * 26, "r0@example.test r1@example.test")
+    house.queue.done("incoming", path)
+    house.queue.enter("incoming", [news])                       # late, after all was over
+    assert house.take() == []
+
+
+async def test_what_nobody_told_of_is_found_by_whoever_begins_anew(house):
+    whole, empty = house.written(), house.queue.slot("incoming")[0]
+    with open(empty, "xb") as file:
+        file.write(b"not a slot")
+    assert await house.queue.recover("incoming") == 1 and await house.queue.recover("incoming") == 0
+    assert house.take(5) == [whole] and ("adopted", {"slot": os.path.basename(whole), "queue": "incoming"}) in house.notes
+    house.queue.enter("incoming", [told(whole)])                # its writer lives after all, and is late
+    assert house.take(5) == []
+
+
+async def test_what_was_found_is_durable_before_a_push_of_it_says_so(house, monkeypatch):
+    path, synced, sync = house.written(), [], house.spool.sync
+    monkeypatch.setattr(house.spool, "sync", lambda slots: (synced.extend(slots), sync(slots)))
+    assert await house.queue.recover("incoming") == 1
+    await house.queue.push("incoming", path)
+    assert synced == [("incoming", os.path.basename(path))]
+
+
+async def test_a_damaged_slot_or_one_of_another_name_is_not_found(house):
+    damaged, renamed = house.written(), house.written()
+    with open(damaged, "r+b") as file:
+        file.seek(70)
+        file.write(b"!")
+    other, = house.queue.slot("incoming")
+    os.rename(renamed, other)
+    assert await house.queue.recover("incoming") == 0
+
+
+async def test_the_file_of_an_ended_message_is_no_message_whenever_the_crash_comes(house, monkeypatch):
+    path = await house.pushed()
+    house.take()
+
+    def crash(ids, ended):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(house.index, "remove", crash)           # between file and row
+    with pytest.raises(KeyboardInterrupt):
+        house.queue.done("incoming", path)
+    monkeypatch.undo()
+    house.restart()
+    assert not os.path.exists(path)
+    house.clock.now += house.options.restart_grace + 1
+    house.queue.tick()
+    assert house.take() == [] and house.index.find(os.path.basename(path)) is None
