@@ -27,6 +27,7 @@ from fancymail.storage.ports.reader import COLUMNS, CONTENT, PLACES, Content
 from fancymail.storage.slots import read_slot
 
 OWNERS = "imap webmaild"
+READERS = "pop3 imap webmaild"
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.json.Decoder(list).decode
@@ -178,7 +179,7 @@ class ChangingVerbs:
 class ReadingVerbs:
     """The calls of ports.reader by verb: answers are raw octets of msgpack."""
 
-    @verb(callers=OWNERS)
+    @verb(callers=READERS)
     async def read(self, user: UserName, call: Word, *arguments: Raw) -> AsyncIterator[Reply]:
         """Read mailboxes: call is one of mailboxes, mailbox, subscriptions, metadata, acl, shared, load, changes, columns, octets, matching.
 

@@ -19,9 +19,9 @@ from fancymail.servers.connection import Connection
 from fancymail.servers.front import Front
 from fancymail.servers.imap.audience import Audience
 from fancymail.servers.imap.images import Images
-from fancymail.servers.imap.readers import open_reader
 from fancymail.servers.imap.session import ImapSession
 from fancymail.servers.mailstore import PATIENCE, MailStore, uid_frames
+from fancymail.servers.readers import open_reader
 
 OAUTH = {"OAUTHBEARER", "XOAUTH2"}
 
@@ -38,7 +38,7 @@ class ImapDaemon(Front):
         """Open the ports."""
         settings = self.settings.imap
         self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
-        self.store, self.reader = MailStore(self.ask), open_reader(self)
+        self.store, self.reader = MailStore(self.ask), open_reader(self, derive=self.derive, run=self.beside)
         self.threads = ThreadPoolExecutor(2, "scan")
         self.audience = Audience(lambda account: self.subscribe_to("mailbox", account, lambda: self._changed(account)),
                                  lambda account: self.unsubscribe_from("mailbox", account), settings.images)

@@ -18,8 +18,8 @@ from fancymail.protocol.imap import responses as r
 from fancymail.protocol.imap.commands import Fetch, Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection, Session
+from fancymail.servers.eager import begin
 from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
-from fancymail.servers.imap.eager import begin
 from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.login import Entrance
 from fancymail.servers.imap.places import Place

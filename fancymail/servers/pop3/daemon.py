@@ -1,7 +1,7 @@
 """The daemon by which users fetch their mail: its ports, its certificates, what its sessions share.
 
-Speaks `auth` and `sasl` to fm-auth; `lock`, `unlock`, `maildrop`, `blob` and `expunge` to fm-mailbox; it reads messages from the
-blob store itself and writes nothing. Started as fm-pop3 or by the supervisor. A restart of the others costs clients a delay.
+Speaks `auth` and `sasl` to fm-auth; `lock`, `unlock` and `expunge` to fm-mailbox; it reads the mailboxes themselves where they lie on
+this machine, else by verbs, and writes nothing. Started as fm-pop3 or by the supervisor. A restart of the others costs clients a delay.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fancymail.protocol.sasl import OAUTH
 from fancymail.servers.connection import Connection
 from fancymail.servers.front import Front
 from fancymail.servers.pop3.session import Pop3Session
+from fancymail.servers.readers import open_reader
 
 REMEMBERED = 100_000            # last logins that a login delay looks at
 
@@ -30,6 +31,7 @@ class Pop3Daemon(Front):
         """Open the ports."""
         settings = self.settings.pop3
         self.sessions: set[Pop3Session] = set()         # those that are logged in
+        self.reader = open_reader(self)
         self.snapshots = Snapshots(settings.snapshots)
         self._logins: OrderedDict[str, float] = OrderedDict()
         self.prepare_doors(settings.connections, settings.connections_per_address)
@@ -42,6 +44,7 @@ class Pop3Daemon(Front):
         """Let sessions end between two commands; what they marked stays undeleted, as for any lost connection."""
         self._renewal.cancel()
         await self.close_doors(self.settings.pop3.drain)
+        self.reader.close()
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""

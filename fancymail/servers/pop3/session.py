@@ -1,22 +1,28 @@
 """What fm-pop3 decides for one client: who it is, whether the maildrop is free, what is sent, what is deleted.
 
 Made by servers/pop3/daemon.py for each connection; driven by servers/connection.py with the events of Pop3Server. It asks fm-auth
-who may log in and fm-mailbox for everything else. Nothing is deleted but by QUIT; whatever ends a session otherwise deletes nothing.
+who may log in, fm-mailbox for the maildrop and for deletions; messages it reads. Nothing is deleted but by QUIT: whatever ends a session
+otherwise deletes nothing.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fancymail.core.maildrop import RECORD, Maildrop, Snapshot
 from fancymail.ipc.message import IpcError
 from fancymail.mail import uidset
+from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.pop3.events import Login, Retrieve, SaslCancelled, SaslStep, Update
 from fancymail.protocol.pop3.server import Pop3Server
 from fancymail.servers.connection import Connection, Session
+from fancymail.servers.eager import begin
 from fancymail.servers.pop3.letters import Letters
+from fancymail.storage.ports.mailboxes import StoreFailed
+from fancymail.storage.ports.reader import BoxReader, MailboxGone
 
 if TYPE_CHECKING:
     from fancymail.servers.pop3.daemon import Pop3Daemon
@@ -34,6 +40,7 @@ class Pop3Session(Session):
         self.account = ""
         self.holder = ""                        # our word for the lock of the maildrop
         self.maildrop: Maildrop | None = None
+        self.box: BoxReader | None = None
         self.letters: Letters | None = None
         self._exchange = ""                     # the word of the SASL exchange under way
         self._proved = ""                       # who SCRAM has proved, while the client has not heard our own proof yet
@@ -138,7 +145,7 @@ class Pop3Session(Session):
             return
         self.daemon.entered(self)
         self.maildrop = Maildrop(snapshot)
-        self.letters = Letters(self.connection, self.engine, self.maildrop, lambda uids: self.daemon.ask("mailbox", "blob", account, *uids))
+        self.letters = Letters(self.connection, self.engine, self.maildrop, self.box)
         self.daemon.log.info("login", account=account, client=self.connection.peer, how=how, messages=self.maildrop.count,
                              tls=self.connection.tls.version if self.connection.tls else "no")
         self.engine.logged_in(self.maildrop)
@@ -168,26 +175,23 @@ class Pop3Session(Session):
         return await self._take(account, PATIENCE[-1])
 
     async def _take(self, account: str, patience: float) -> Snapshot:
-        """Say `maildrop` and read `ok: count octets uidvalidity modseq`, then chunks of records, unless it is as we know it."""
-        known = self.daemon.snapshots.find(account)
-        state = f"{known.uidvalidity}.{known.modseq}" if known else ""
-        answers = self.daemon.peer("mailbox").stream("maildrop", account, self.holder, self.daemon.settings.pop3.lock, state, timeout=patience)
-        uidvalidity, modseq, missing, chunks = 0, 0, None, []
-        try:
-            async for reply in answers:
-                if missing is None:
-                    count, _, uidvalidity, modseq = map(int, reply.params)
-                    if known is not None and (known.uidvalidity, known.modseq) == (uidvalidity, modseq):
-                        return known
-                    missing = count * RECORD.size
-                else:
-                    chunks += reply.params
-                    missing -= sum(map(len, reply.params))
-                if missing <= 0:
-                    break
-        finally:
-            await answers.aclose()
-        return self.daemon.snapshots.share(account, uidvalidity, b"".join(chunks), modseq)
+        """Lock the maildrop, then look what is in it, unless it is as we know it. Raises IpcError."""
+        daemon = self.daemon
+        await daemon.ask("mailbox", "lock", account, self.holder, daemon.settings.pop3.lock, timeout=patience)
+        with _readable():
+            box = await daemon.reader.mailbox(account, INBOX)
+            if box is None:                     # nobody has looked yet: fm-mailbox makes the default folders
+                await daemon.peer("mailbox").rows("list", account, timeout=patience)
+                box = await daemon.reader.mailbox(account, INBOX)
+            if box is None:
+                raise IpcError("4.3.0", "there is no INBOX")
+            self.box = daemon.reader.open(account, box.id)
+            known = daemon.snapshots.find(account)
+            if known is not None and (known.uidvalidity, known.modseq) == (box.uidvalidity, box.highestmodseq):
+                return known
+            # What changes behind our look at the mailbox is in the snapshot, or not: the next login sees another modseq in any case.
+            rows = await self.box.columns(("size",), [(1, uidset.LARGEST)])
+        return daemon.snapshots.share(account, box.uidvalidity, b"".join([RECORD.pack(*row) for row in rows]), box.highestmodseq)
 
     def _unlock(self) -> None:
         """Free the maildrop; if nobody hears of it, the lock ends by itself."""
@@ -199,19 +203,15 @@ class Pop3Session(Session):
 
     def _retrieve(self, event: Retrieve) -> Awaitable | None:
         self.daemon.counters["retrieved"] += 1
-        try:
-            sending = self.letters.send(event)
-        except (IpcError, OSError, ValueError) as error:
-            self._cannot_send(event, error)
-            return None
-        return self._watch(event, sending) if sending is not None else None
+        return begin(self._watch(event))
 
-    async def _watch(self, event: Retrieve, sending: Awaitable) -> None:
+    async def _watch(self, event: Retrieve) -> None:
         try:
-            await sending
+            with _readable():
+                await self.letters.send(event)
         except ConnectionError:
             raise
-        except (IpcError, OSError, ValueError) as error:
+        except (IpcError, OSError) as error:
             if self.engine.sending:             # the client has a part of it: only the end of the connection says that more is missing
                 raise
             self._cannot_send(event, error)
@@ -243,6 +243,19 @@ class Pop3Session(Session):
         self.daemon.counters["deleted"] += len(uids) if complete else 0
         self._unlock()
         self.engine.updated(complete)
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """What a reader cannot give is an IpcError as from a verb: gone for good, or not to be read now."""
+    try:
+        yield
+    except MailboxGone as error:
+        raise IpcError("5.2.0", "the mailbox is gone") from error
+    except StoreFailed as error:
+        raise IpcError("4.3.0", f"the mailbox cannot be read: {error}") from error
+    except KeyError as error:
+        raise IpcError("4.3.0", f"a content is lost: {error}") from error
 
 
 _HANDLERS = {Login: Pop3Session._login, SaslStep: Pop3Session._sasl_step, SaslCancelled: Pop3Session._sasl_cancelled,

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from fancymail.ipc.message import IpcError
 from fancymail.protocol.sasl import ScramClient
 from fancymail.servers.tls import server_end_point
+from fancymail.storage.ports.mailboxes import StoreFailed
+from fancymail.storage.sqlite.shard import ReadShard
 from tests.servers.pop3.kit import PASSWORD
 
 ALICE = "alice@example.test"
@@ -223,38 +225,47 @@ async def test_auth_or_mailbox_away_is_temporary(suite, monkeypatch):
 
     content = await suite.store(SMALL)
     for missing, replies in ((("auth", "auth"), [b"-ERR [SYS/TEMP] the login cannot be checked now, try again later"]),
-                             (("mailbox", "blob"), [b"+OK 1 messages (%d octets)" % len(content), b"+OK message 1 will be deleted"]),
-                             (("mailbox", "expunge"), [b"+OK 1 messages (%d octets)" % len(content), b"+OK message 1 will be deleted"])):
+                             (("mailbox", "expunge"), [b"+OK 1 messages (%d octets)" % len(content), b"+OK message 1 will be deleted",
+                                                       b"-ERR [SYS/TEMP] some deleted messages are not removed"])):
         monkeypatch.setattr(suite.pop3, "ask", asking(missing))
-        retrieve = b"RETR 1\r\n" if missing[1] == "blob" else b""
-        end = b"NOOP\r\n" if missing[1] == "blob" else b"QUIT\r\n"
-        answer = (await suite.client(suite.talk, LOGIN + b"DELE 1\r\n" + (b"RSET\r\n" + retrieve) * bool(retrieve) + end, True)).split(b"\r\n")[2:]
+        answer = (await suite.client(suite.talk, LOGIN + b"DELE 1\r\nQUIT\r\n", True)).split(b"\r\n")[2:]
         assert answer[:len(replies)] == replies, missing
-        if missing[1] == "blob":
-            assert answer[3] == b"-ERR [SYS/TEMP] the message cannot be read now" and answer[4] == b"+OK"
-        if missing[1] == "expunge":
-            assert answer[2] == b"-ERR [SYS/TEMP] some deleted messages are not removed"
         while suite.pop3.caps.sessions:
             await asyncio.sleep(0)
     assert (await suite.mailbox.rows("list", ALICE))[0] == [b"1"]
 
 
 async def test_mailbox_that_restarts_costs_a_delay_and_one_that_stays_away_is_temporary(suite, monkeypatch):
-    client, asked = suite.pop3.peer("mailbox"), []
-    stream = client.stream
+    ask, asked, lost = suite.pop3.ask, [], {1}
 
-    def once_lost(verb, *params, **options):
+    def asking(name, verb, *params, timeout=None):
+        if verb != "lock":
+            return ask(name, verb, *params, timeout=timeout)
         asked.append(verb)
-        return lost() if len(asked) == 1 else stream(verb, *params, **options)
+        if len(asked) not in lost:
+            return ask(name, verb, *params, timeout=timeout)
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(IpcError("4.4.1", f"no answer from {name}"))
+        return future
 
-    async def lost():
-        raise IpcError("4.4.1", "no answer from mailbox")
-        yield
-
-    monkeypatch.setattr(client, "stream", once_lost)
+    monkeypatch.setattr(suite.pop3, "ask", asking)
     assert (await suite.client(suite.talk, LOGIN + b"QUIT\r\n")).endswith(b"+OK 0 messages (0 octets)\r\n+OK bye\r\n")
-    assert asked == ["maildrop"] * 2
-    monkeypatch.setattr(client, "stream", lambda *params, **options: lost())
+    assert asked == ["lock"] * 2
+    lost.update(range(100))
+    answer = await suite.client(suite.talk, LOGIN + b"QUIT\r\n")
+    assert answer.split(b"\r\n")[2] == b"-ERR [SYS/TEMP] the maildrop cannot be opened now, try again later"
+
+
+async def test_shards_that_cannot_be_read_are_temporary(suite, monkeypatch):
+    await suite.store(SMALL)
+    client = await suite.client(suite.poplib)
+
+    def broken(*question):
+        raise StoreFailed("disk I/O error")
+    monkeypatch.setattr(ReadShard, "read", broken)
+    with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\] the message cannot be read now"):
+        await suite.client(client.retr, 1)
+    await suite.client(client.quit)
     answer = await suite.client(suite.talk, LOGIN + b"QUIT\r\n")
     assert answer.split(b"\r\n")[2] == b"-ERR [SYS/TEMP] the maildrop cannot be opened now, try again later"
 

@@ -1,6 +1,6 @@
-"""Begin a coroutine at once: most decisions of IMAP wait for nothing, and then no task is made and no turn of the loop is lost.
+"""Begin a coroutine at once: most decisions of IMAP and POP3 wait for nothing, and then no task is made and no turn of the loop is lost.
 
-Used by servers/imap/session.py for every command. What does wait goes on as the task that the connection makes of it.
+Used by servers/imap/session.py and servers/pop3/session.py for their commands. What does wait goes on as the task that the connection makes of it.
 """
 
 from __future__ import annotations
