@@ -38,7 +38,7 @@ async def no_turn() -> None:
 async def search(view: View, box: BoxReader, key: Key, now: int, turn: Callable[[], Awaitable[None]] = no_turn,
                  places: Places | None = None) -> Places:
     """Return the places of the messages that match, of all or of `places`. `now`: seconds since the epoch, for WITHIN. Raises MailboxGone."""
-    return await _Search(view, box, now, turn).match(key, range(view.count) if places is None else places)
+    return await _Search(view, box, now, turn).start(key, range(view.count) if places is None else places)
 
 
 async def relevancy(view: View, box: BoxReader, key: Key, places: Places, now: int, turn: Callable[[], Awaitable[None]] = no_turn) -> list[int]:
@@ -108,7 +108,13 @@ class _Search:
 
     def __init__(self, view: View, box: BoxReader, now: int, turn: Callable[[], Awaitable[None]]) -> None:
         self.view, self.box, self.now, self.turn = view, box, now, turn
-        self.uids, self.flags, self.modseqs = view.state(0, view.count)
+        self.uids, self.flags, self.modseqs = view.whole()
+
+    async def start(self, key: Key, places: Places) -> Places:
+        """Begin: what will wait for columns or texts needs a state that stays, and not of what the numbers in the key leave out."""
+        if _tier(key) != ARRAYS:
+            self.uids, self.flags, self.modseqs = self.view.state(0, self.view.count)
+        return await self.match(key, places)
 
     async def match(self, key: Key, places: Places, fuzzy: bool = False) -> Places:
         """Those of the places whose message matches."""
@@ -138,7 +144,7 @@ class _Search:
     async def _all(self, key: keys.And, places: Places, fuzzy: bool) -> Places:
         """Cheap keys first; those that want columns share one reading."""
         columns = tuple(each for each in key.keys if _tier(each) == COLUMNS)
-        for each in key.keys:
+        for each in _numbers_first(key.keys):
             if _tier(each) == ARRAYS:
                 places = self._in_arrays(each, places)
         if columns and places:
@@ -160,6 +166,12 @@ class _Search:
                 return [place for place in places if flags[place] & bits]
             return [place for place in places if not flags[place] & bits]
         if isinstance(key, keys.All):
+            return places
+        if isinstance(key, keys.Numbers):
+            return _common(self._named(key), places)
+        if isinstance(key, keys.And):
+            for each in _numbers_first(key.keys):
+                places = self._in_arrays(each, places)
             return places
         test = self._test(key, {}, False)
         return [place for place in places if test(place, ())]
@@ -279,6 +291,20 @@ def named(view: View, key: keys.Numbers) -> Spans:
     if key.uid or key.sequence.saved:
         return view.resolve(key.sequence, True)
     return [(first - 1, min(last, view.count)) for first, last in key.sequence.resolve(view.count) if first <= view.count]
+
+
+def _numbers_first(parts: Sequence[Key]) -> list[Key]:
+    """Numbers leave out messages without a look at them, so that what they leave costs, not what the mailbox holds."""
+    return sorted(parts, key=lambda part: not isinstance(part, keys.Numbers))
+
+
+def _common(named: set[int] | range, places: Places) -> Places:
+    """The places that are named."""
+    if isinstance(named, range) and isinstance(places, range):
+        return range(max(named.start, places.start), min(named.stop, places.stop))
+    if len(named) < len(places) and isinstance(places, range):
+        return [place for place in sorted(named) if place in places]
+    return [place for place in places if place in named]
 
 
 def _slices(places: Places) -> Iterator[Places]:

@@ -127,6 +127,10 @@ class View:
                 modseqs.append(modseq)
         return uids, flags, modseqs
 
+    def whole(self) -> tuple[array, array, array]:
+        """The same of all messages, without a copy where nothing was expunged: good until the next await."""
+        return (self.uids, self.image.flags, self.image.modseqs) if self.current else self.state(0, self.count)
+
     def gone(self, spans: Spans) -> Ranges:
         """Those at places that are expunged already: COPY refuses them, STORE passes over them."""
         if self.current:

@@ -115,6 +115,28 @@ async def test_expunged_messages_match_as_long_as_they_are_shown(letters):
     assert await numbers(letters, TEXT("text", "noon"), view) in ([1, 5], [5])
 
 
+class Counted(list):
+    """Flags that know how often somebody looked."""
+
+    looks = 0
+
+    def __getitem__(self, place):
+        self.looks += 1
+        return super().__getitem__(place)
+
+
+@pytest.mark.parametrize("key", [
+    k.And((FLAG("\\Seen", False), k.Numbers(parse_sequence(b"2:3"), True))),
+    k.And((FLAG("\\Seen", False), k.Or(k.All(), FLAG("\\Seen")), k.Numbers(parse_sequence(b"2,3")))),
+    k.Numbers(parse_sequence(b"2,3")),
+])
+async def test_what_the_numbers_leave_out_is_not_looked_at(letters, key):
+    view = await letters.view()
+    view.image.flags = Counted(view.image.flags)
+    assert await numbers(letters, key, view) == [2, 3]
+    assert view.image.flags.looks <= 2
+
+
 LEAVES = st.sampled_from([
     (k.All(), {0, 1, 2, 3, 4}), (FLAG("\\Seen"), {0, 3}), (FLAG("$Junk"), {1}), (k.Size("larger", 1000), {3}), (TEXT("from", "bob"), {0, 2}),
     (TEXT("body", "noon"), {0, 4}), (TEXT("text", "lunch"), {0, 2}), (HEADER("x-thing", "two"), {3}), (k.Modseq(10**9), set()),
