@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -26,6 +27,7 @@ from bench.works import PARTS
 def main() -> None:
     """Do what the command line says."""
     options = parsed()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))     # so that servers are stopped and folders removed
     if options.check:
         sys.exit(checked())
     if not options.page:

@@ -48,10 +48,10 @@ def _entry(spool: DiskSpool, number: int) -> Entry:
 
 
 def letter(number: int) -> bytes:
-    """Return a message of about 1 kB."""
+    """Return a message of about 300 octets: a million of them are no test of the disk."""
     return (f"From: Person {number % 97} <p{number % 97}@x.test>\r\nTo: alice@example.test\r\nSubject: Matter {number}\r\n"
             f"Date: Tue, {number % 27 + 1} Jul 2003 10:52:37 +0200\r\nMessage-ID: <m{number}@x.test>\r\n"
-            f"Content-Type: text/plain; charset=utf-8\r\n\r\n" + f"This is line {number} of what somebody has to say.\r\n" * 18).encode()
+            f"Content-Type: text/plain; charset=utf-8\r\n\r\n" + f"This is line {number} of what somebody has to say.\r\n" * 2).encode()
 
 
 def fill_mailbox(folder: Path, account: str, count: int) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+if TYPE_CHECKING:               # fifty modules, imported where somebody has an issuer: every daemon shares the memory of what is imported at the top
+    from joserfc.jwk import KeySet
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519")
 LONGEST = 8192                  # octets of a token
@@ -36,6 +35,8 @@ class Issuer(NamedTuple):
 
 def keys_of(text: str | bytes) -> KeySet:
     """Read a JWK Set (RFC 7517 5). Raises ValueError when it is none, or has a secret or symmetric key in it."""
+    from joserfc.errors import JoseError
+    from joserfc.jwk import KeySet
     try:
         found = json.loads(text)
         listed = found["keys"]
@@ -71,6 +72,8 @@ class Tokens:
         issuer = self._issuers.get(_claimed_issuer(token))
         if issuer is None:
             raise TokenRefused("not of an issuer of ours")
+        from joserfc import jwt
+        from joserfc.errors import JoseError
         try:
             claims = jwt.decode(token, issuer.keys, algorithms=ALGORITHMS).claims
         except (JoseError, ValueError, TypeError, KeyError) as error:
