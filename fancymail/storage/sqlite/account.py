@@ -195,18 +195,18 @@ class SqliteAccount(Annotations):
 
     def expunge(self, name: Name, uids: Ranges, now: int, deleted: bool = False) -> list[int]:
         """Take messages away: a tombstone keeps each for a while, a range of vanished UIDs is kept longer."""
-        where = f"{RANGE} AND flags & {DELETED}" if deleted else RANGE
+        state, where = ("state INDEXED BY state_deleted", f"{RANGE} AND flags & {DELETED}") if deleted else ("state", RANGE)
         with self.shard as shard:
             box = self._find(name)
             modseq, totals, gone = box.highestmodseq + 1, [0, 0, 0, 0], []
             for first, last in uids:
                 range_ = (box.id, first, last)
-                went = [uid for (uid,) in shard.execute(f"SELECT uid FROM state WHERE {where} ORDER BY uid", range_)]
+                went = [uid for (uid,) in shard.execute(f"SELECT uid FROM {state} WHERE {where} ORDER BY uid", range_)]
                 if went:
-                    counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {where}", range_)
+                    counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM {state} JOIN msg USING (mid) WHERE {where}", range_)
                     totals = [total - count for total, count in zip(totals, counts)]
-                    shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE {where}", (now, *range_))
-                    shard.execute(f"DELETE FROM state WHERE {where}", range_)
+                    shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM {state} WHERE {where}", (now, *range_))
+                    shard.execute(f"DELETE FROM {state} WHERE {where}", range_)
                     gone += went
             if gone:
                 vanished = uidset.ranges(gone)

@@ -150,4 +150,7 @@ STEPS = (
         ) STRICT;
         ALTER TABLE msg ADD COLUMN content INTEGER;         -- NULL: they are a blob. Messages of one hash share a content
     """),
+    Step("deleted", """
+        CREATE INDEX state_deleted ON state(mailbox, uid) WHERE flags & 8;       -- EXPUNGE looks for few among very many
+    """),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from fancymail.core.mailboxes import Mailboxes
+from fancymail.mail.mailbox import DELETED
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.ports.mailboxes import Delivery, Keep
 from fancymail.storage.sqlite.database import open_database
@@ -61,3 +62,22 @@ def test_a_content_is_kept_once_and_goes_with_its_last_message(tmp_path):
     store.account(BOB).forget(NOW)
     assert count() == 0
     store.close()
+
+
+def steps_of_an_expunge(folder, count: int) -> int:
+    """How many hundreds of steps SQLite takes to expunge two deleted messages among `count`."""
+    store = SqliteMailboxes(folder, synchronous="OFF")
+    account, steps = store.account(ALICE), []
+    account.create("INBOX", NOW)
+    account.deliver([small("tea")] * count, NOW)
+    account.set_flags("INBOX", [(1, 1), (count, count)], DELETED, 0)
+    connection = store.shards[0].connection
+    connection.set_progress_handler(lambda: steps.append(1) or False, 100)
+    assert account.expunge("INBOX", ALL, NOW, deleted=True) == [1, count]
+    connection.set_progress_handler(None, 100)
+    store.close()
+    return len(steps)
+
+
+def test_expunge_looks_at_those_that_are_deleted_only(tmp_path):
+    assert steps_of_an_expunge(tmp_path / "many", 5000) <= steps_of_an_expunge(tmp_path / "few", 50) + 2
