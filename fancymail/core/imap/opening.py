@@ -6,6 +6,8 @@ vanished since a modseq is handed in.
 
 from __future__ import annotations
 
+from itertools import islice
+
 from fancymail.core.imap.ranges import common, compress, without
 from fancymail.core.imap.view import View, set_text
 from fancymail.mail.imap.sequence import SequenceSet
@@ -23,7 +25,7 @@ def opening(view: View) -> list[bytes]:
     else:
         view.meet(1, view.last)
         lines += view.count_recent() or [b"* 0 RECENT\r\n"]
-        unseen = next((place for place, flags in enumerate(view.state(0, view.count)[1], 1) if not flags & SEEN), 0)
+        unseen = next((place for place, flags in enumerate(islice(view.whole()[1], view.count), 1) if not flags & SEEN), 0)
         if unseen:
             lines.append(b"* OK [UNSEEN %d] The first unseen message\r\n" % unseen)
     lines += [b"* OK [UIDVALIDITY %d] UIDs are valid\r\n" % box.uidvalidity,
