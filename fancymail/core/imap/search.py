@@ -168,7 +168,7 @@ class _Search:
         if isinstance(key, keys.All):
             return places
         if isinstance(key, keys.Numbers):
-            return _common(self._named(key), places)
+            return _common(_of_spans(named(self.view, key)), places)
         if isinstance(key, keys.And):
             for each in _numbers_first(key.keys):
                 places = self._in_arrays(each, places)
@@ -206,8 +206,7 @@ class _Search:
             least = key.modseq
             return lambda place, row: modseqs[place] >= least
         if isinstance(key, keys.Numbers):
-            spans = named(self.view, key)
-            places = range(*spans[0]) if len(spans) == 1 else {place for low, high in spans for place in range(low, high)}
+            places = _of_spans(named(self.view, key))
             return lambda place, row: place in places
         return None
 
@@ -291,6 +290,10 @@ def named(view: View, key: keys.Numbers) -> Spans:
     if key.uid or key.sequence.saved:
         return view.resolve(key.sequence, True)
     return [(first - 1, min(last, view.count)) for first, last in key.sequence.resolve(view.count) if first <= view.count]
+
+
+def _of_spans(spans: Spans) -> set[int] | range:
+    return range(*spans[0]) if len(spans) == 1 else {place for low, high in spans for place in range(low, high)}
 
 
 def _numbers_first(parts: Sequence[Key]) -> list[Key]:
