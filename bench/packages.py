@@ -14,10 +14,10 @@ import subprocess
 from pathlib import Path
 
 PEERS = {"postfix": ("postfix",), "dovecot": ("dovecot-core", "dovecot-imapd", "dovecot-pop3d", "dovecot-lmtpd"), "opensmtpd": ("opensmtpd",),
-         "exim": ("exim4-daemon-light", "exim4-base"), "chasquid": ("chasquid",)}
+         "exim": ("exim4-daemon-light", "exim4-base"), "chasquid": ("chasquid",), "cyrus": ("cyrus-imapd", "cyrus-common", "sasl2-bin")}
 # The accounts that the packages' scripts would make; numbers of our own, so that they are the same everywhere.
 ACCOUNTS = {"benchmail": 64100, "postfix": 64101, "postdrop": 64102, "dovecot": 64103, "dovenull": 64104, "opensmtpd": 64105, "opensmtpq": 64106,
-            "Debian-exim": 64107}
+            "Debian-exim": 64107, "cyrus": 64108}
 
 
 class PackagesMissing(RuntimeError):
