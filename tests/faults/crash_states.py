@@ -24,6 +24,7 @@ from tests.suite_kit import CHECKOUT
 CALLS = ("openat,creat,pwrite64,write,writev,pwritev,ftruncate,fallocate,rename,renameat,renameat2,link,linkat,unlink,unlinkat,"
          "mkdir,mkdirat,fsync,fdatasync,syncfs,lseek")
 IGNORED = re.compile(r"/(log|run|keys|tls)/|-shm$")              # nobody's mail
+SYNCS = ("fsync", "fdatasync", "syncfs")
 STATES = ("synced only", "names without data", "data without names", "by chance")
 _LINE = re.compile(r"^(\d+) +(?:<\.\.\. (\w+) resumed>(.*)|(\w+)\((.*))$", re.DOTALL)
 _END = re.compile(r"\) += (-?\d+)")
@@ -189,33 +190,53 @@ def _write(content: bytearray, offset: int, data: bytes) -> None:
 class Record:
     """What happened in one scenario, call by call."""
 
-    def __init__(self, folder: Path, prelude: str = "") -> None:
-        self.folder, self.root = folder, str(folder / "disk")
+    def __init__(self, folder: Path, prelude: str = "", marked: bool = False) -> None:
+        self.folder = folder
         trace = folder / "trace"
         folder.mkdir(parents=True, exist_ok=True)
         words = ["strace", "-f", "-qq", "--seccomp-bpf", "-xx", "-y", "-s", "1000000", "-o", trace, "-e", f"trace={CALLS}", "-e", "signal=none",
                  sys.executable, "-m", "tests.faults.scenario", folder / "day", prelude]
-        done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
+        environment = os.environ | ({"FAULTS_MARKS": str(folder / "marks")} if marked else {})
+        done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=400, env=environment)
         self.ended = done.returncode
         self.said = (done.stdout + done.stderr)[-2000:]
         self.root = str(folder / "day" / "disk")
         self.ledger = str(folder / "day" / "ledger")
-        self.calls = list(read(trace))
+        self.calls = list(self._placed(trace))
         trace.unlink()
 
-    def walk(self) -> Iterator[tuple[list[str], Model]]:
-        """After each line of the ledger: all its lines until now, and the filesystem as it is then."""
+    def walk(self, without: str = "") -> Iterator[tuple[list[str], Model]]:
+        """After each line of the ledger: all its lines until now, and the filesystem as it is then. `without`: as if the syncs of one place
+        in the code (tests/faults/marks.py) had not been made."""
         model, lines = Model(self.root), []
-        for call, text, result in self.calls:
+        for call, text, result, places in self.calls:
             if call == "write" and _path_of(text) == self.ledger:
-                lines.append(bytes.fromhex(_STRING.search(text)[1].replace("\\x", "")).decode().strip())
+                lines.append(_plain(_STRING.search(text)[1]).strip())
                 yield lines, model
-            else:
+            elif not (without and call in SYNCS and without in places):
                 model.apply(call, text, result)
 
+    def places(self) -> set[str]:
+        """The places in the code whose syncs are on record."""
+        return {place for call, _, _, places in self.calls if call in SYNCS for place in places}
 
-def read(trace: Path) -> Iterator[tuple[str, str, int]]:
-    """The calls that succeeded, in the order in which they ended."""
+    def _placed(self, trace: Path) -> Iterator[tuple[str, str, int, tuple[str, ...]]]:
+        """Calls with the places in the code that they were made in, which the process notes in a file as it enters and leaves them."""
+        inside: dict[str, list[str]] = {}
+        marks = str(self.folder / "marks")
+        for thread, call, text, result in read(trace):
+            if call == "write" and _path_of(text) == marks:
+                word = _plain(_STRING.search(text)[1])
+                if word[0] == "+":
+                    inside.setdefault(thread, []).append(word[1:])
+                else:
+                    inside[thread].remove(word[1:])
+            elif call != "write" or self.root in _path_of(text) or _path_of(text) == self.ledger:
+                yield call, text, result, tuple(inside.get(thread, ()))
+
+
+def read(trace: Path) -> Iterator[tuple[str, str, str, int]]:
+    """The calls that succeeded, in the order in which they ended: (thread, call, what strace wrote, result)."""
     begun: dict[str, str] = {}
     with open(trace) as lines:
         for line in lines:
@@ -230,7 +251,7 @@ def read(trace: Path) -> Iterator[tuple[str, str, int]]:
                 continue
             end = list(_END.finditer(text))
             if end and int(end[-1][1]) >= 0:
-                yield call, text[:end[-1].start()], int(end[-1][1])
+                yield pid, call, text[:end[-1].start()], int(end[-1][1])
 
 
 def materialize(left: dict[str, bytes | None], root: str, target: Path) -> None:

@@ -5,6 +5,8 @@ Used on what a crash left (tests/faults/crash_states.py). fm-queue starts on it 
 
 from __future__ import annotations
 
+import asyncio
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tests.faults.laboratory import LOCAL, from_disk
 from tests.servers_kit import operator, running
 
 TABLES = {"log": {"console": "never", "file": False}, "queue": {"free-octets": 0, "free-files": 0}}
+ROUNDS = 100            # looks whether the queue has found all slots
 QUEUES = ("incoming", "outgoing")
 
 
@@ -35,11 +38,21 @@ async def inventory(state: Path) -> Holdings:
         holdings.messages += [(user, content) for content in await from_disk(state / "mail", user)]
     async with running(QueueServer, state, TABLES):
         with operator(state, "queue") as queue:
+            await _until_all_is_known(queue)
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
                     _look(state / "queues" / name / row.text(0), holdings)
     return holdings
+
+
+async def _until_all_is_known(queue) -> None:
+    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here."""
+    for _ in range(ROUNDS):
+        books = json.loads((await queue.call("audit", timeout=30))[0])
+        if not any(book["unknown"] for book in books.values()):
+            return
+        await asyncio.sleep(0.02)
 
 
 def _look(path: Path, holdings: Holdings) -> None:

@@ -9,12 +9,14 @@ A mutant is known by file, function and text, not by line, so the list in docs/r
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,7 +49,13 @@ def mutants() -> list[Mutant]:
 def install(name: str) -> None:
     """Have this process import the module with the mutant's call taken out."""
     mutant = next(mutant for mutant in mutants() if mutant.name == name)
-    sys.meta_path.insert(0, _Finder(mutant))
+    sys.meta_path.insert(0, _Finder({mutant.file: lambda: mutated(mutant)}))
+
+
+def install_marks() -> None:
+    """Have this process note where its syncs are made."""
+    files = {mutant.file for mutant in mutants() if mutant.kind == "sync"}
+    sys.meta_path.insert(0, _Finder({file: functools.partial(marked, file) for file in files}))
 
 
 def _of(path: Path) -> list[Mutant]:
@@ -64,8 +72,8 @@ def _of(path: Path) -> list[Mutant]:
 class _Candidates(ast.NodeTransformer):
     """Counts candidates as it walks, and takes out the one at `target`."""
 
-    def __init__(self, target: int) -> None:
-        self.target, self.found, self.inside = target, [], []
+    def __init__(self, target: int, marks: list[str] | None = None) -> None:
+        self.target, self.found, self.inside, self.marks = target, [], [], marks
 
     def _hit(self, kind: str, node: ast.AST, text: str = "") -> bool:
         text = " ".join((text or ast.unparse(node)).split())
@@ -106,9 +114,11 @@ class _Candidates(ast.NodeTransformer):
         if name == "pragma" and node.args and getattr(node.args[0], "value", "") == "synchronous":
             if getattr(node.args[1], "value", "FULL") == "FULL" and self._hit("pragma", node):
                 node.args[1] = ast.copy_location(ast.Constant("OFF"), node)
-        elif SYNC.match(name) and not owner.startswith(("asyncio.", "self.index.")):
+        elif _syncs(name, owner):
             if self._hit("sync", node):
-                return ast.copy_location(ast.Constant(0), node)
+                return ast.copy_location(ast.Constant(name == "filesystem"), node)      # syncfs(2) says 0 when all is well
+            if self.marks:
+                return self._marked(f"lambda: {ast.unparse(node)}", node, "()")
         elif owner.startswith("os.") and name in NAMING:
             if self._hit("name", node):
                 return ast.copy_location(ast.Constant(None), node)
@@ -116,9 +126,18 @@ class _Candidates(ast.NodeTransformer):
             if self._hit("check", node):
                 return ast.copy_location(ast.Constant(True), node)
         for place, argument in enumerate(node.args):
-            if isinstance(argument, (ast.Name, ast.Attribute)) and SYNC.match(_last(argument)) and self._hit("sync", node):
-                node.args[place] = ast.copy_location(ast.parse("lambda *given: None", mode="eval").body, argument)
+            if isinstance(argument, (ast.Name, ast.Attribute)) and SYNC.match(_last(argument)):
+                if self._hit("sync", node):
+                    node.args[place] = ast.copy_location(ast.parse("lambda *given: None", mode="eval").body, argument)
+                elif self.marks:
+                    node.args[place] = self._marked(ast.unparse(argument), argument)
         return node
+
+    def _marked(self, function: str, node: ast.AST, behind: str = "") -> ast.AST:
+        """The call, noted in the record as it begins and ends (tests/faults/marks.py)."""
+        name = self.marks[len(self.found) - 1]
+        code = f"__import__('tests.faults.marks').faults.marks.noted({name!r}, {function}){behind}"
+        return ast.copy_location(ast.parse(code, mode="eval").body, node)
 
     def visit_Await(self, node):
         self.generic_visit(node)
@@ -127,8 +146,21 @@ class _Candidates(ast.NodeTransformer):
         return node
 
 
+def _syncs(name: str, owner: str) -> bool:
+    if owner.startswith(("asyncio.", "self.index.")):
+        return False
+    return SYNC.match(name) is not None or "sync" in owner.lower() and name in ("everything", "filesystem", "files")
+
+
 def _last(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
+def marked(file: str):
+    """The code of a module that notes in the record where its syncs are made."""
+    path = ROOT / file
+    tree = _Candidates(-1, [mutant.name for mutant in _of(path)]).visit(ast.parse(path.read_text()))
+    return compile(ast.fix_missing_locations(tree), str(path), "exec")
 
 
 def mutated(mutant: Mutant):
@@ -139,20 +171,24 @@ def mutated(mutant: Mutant):
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
-    mutant: Mutant
+    def __init__(self, fullname: str, path: str, make: Callable) -> None:
+        super().__init__(fullname, path)
+        self.make = make
 
     def get_code(self, fullname):
-        return mutated(self.mutant)
+        return self.make()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    def __init__(self, mutant: Mutant) -> None:
-        self.mutant = mutant
-        self.module = mutant.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    """Gives some files other code."""
+
+    def __init__(self, made: dict[str, Callable]) -> None:
+        self.made = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): (file, make) for file, make in made.items()}
 
     def find_spec(self, fullname, path, target=None):
-        if fullname != self.module:
+        if fullname not in self.made:
             return None
-        loader = _Loader(fullname, str(ROOT / self.mutant.file))
-        loader.mutant = self.mutant
-        return importlib.util.spec_from_file_location(fullname, loader.path, loader=loader)
+        file, make = self.made[fullname]
+        loader = _Loader(fullname, str(ROOT / file), make)
+        is_package = [str((ROOT / file).parent)] if file.endswith("__init__.py") else None
+        return importlib.util.spec_from_file_location(fullname, loader.path, loader=loader, submodule_search_locations=is_package)

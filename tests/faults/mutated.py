@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import os
 
-from tests.faults.mutants import install
+from tests.faults.mutants import install, install_marks
 
 VARIABLE = "FAULTS_MUTANT"
 
 if name := os.environ.get(VARIABLE):
     install(name)
+if os.environ.get("FAULTS_MARKS"):
+    install_marks()

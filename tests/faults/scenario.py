@@ -12,6 +12,7 @@ import imaplib
 import smtplib
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.faults.ledger import MARK
@@ -22,6 +23,8 @@ FAR = next(iter(ALIASES))
 DAY = [(["alice@example.test"], 300), (["bob@example.test"], 100_000), ([*LOCAL], 2000), ([FAR], 300), ([*LOCAL, FAR], 60_000),
        (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20)]
 
+BURST = [(["alice@example.test"], 300 + number) for number in range(6)] + [([*LOCAL, FAR], 70_000)] * 2       # at the same time: they share syncs
+
 
 def main(folder: Path, prelude: str) -> None:
     """Live through it."""
@@ -30,6 +33,8 @@ def main(folder: Path, prelude: str) -> None:
         laboratory.sink.note = lambda content: laboratory.ledger.write("taken", MARK.search(content)[1].decode())
         for recipients, size in DAY:
             send(laboratory, recipients, size)
+        with ThreadPoolExecutor(len(BURST)) as crowd:
+            list(crowd.map(lambda one: send(laboratory, *one), BURST))
         append(laboratory, 300), append(laboratory, 100_000)
         wait_for(lambda: waiting(laboratory) == 0, "all is settled")
         name = send(laboratory, [FAR], 300)

@@ -16,9 +16,13 @@ from tests.faults.judge import verdicts
 WAYS = {
     "as it is": "",
     "each file by itself": """
-import fancymail.storage.spool as spool, fancymail.storage.blobs as blobs
-spool._kernel = lambda: (5, 4)
-blobs._SYNCFS = False
+import importlib
+for name in ("spool", "sync", "blobs"):
+    try:
+        module = importlib.import_module(f"fancymail.storage.{name}")
+    except ImportError:
+        continue
+    module._kernel, module._SYNCFS = lambda: (5, 4), False
 """,
     "log begun anew often": "import fancymail.storage.sqlite.queue as queue; queue.CROWDED = 20",
 }
@@ -40,7 +44,7 @@ def test_every_promise_survives_every_cut(tmp_path, way):
 def states(calls: str, tmp_path) -> dict[str, dict[str, bytes | None]]:
     (tmp_path / "trace").write_text(calls)
     model = Model("/d")
-    for call, text, result in read(tmp_path / "trace"):
+    for _, call, text, result in read(tmp_path / "trace"):
         model.apply(call, text, result)
     return {kind: model.state(kind, None) for kind in ("synced only", "names without data", "data without names")}
 

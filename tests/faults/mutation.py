@@ -1,0 +1,124 @@
+"""The proof is proven: each durable call is taken out in turn, and something must notice. Writes the table of docs/reliability.md.
+
+    python -m tests.faults.mutation [--missing] [WORD...]     # all mutants, those not in the table yet, those whose name has a word in it
+
+Three days are recorded, and judged as if the syncs of one place in the code had not been made. Where that does not do (a rename, a check,
+a PRAGMA), a day is lived, damage is done, and the tests of the parts are run with the call taken out of the code. What nothing notices
+stands in the table as such, with the reason that REASONS gives, or as an open wound.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults.crash_states import Record
+from tests.faults.judge import verdicts
+from tests.faults.mutants import ROOT, Mutant, mutants
+from tests.faults.mutated import VARIABLE
+from tests.faults.test_crash_states import WAYS
+
+PAGE = ROOT / "docs" / "reliability.md"
+BEGIN, END = "<!-- mutants: written by python -m tests.faults.mutation -->", "<!-- end of mutants -->"
+DAMAGE = ["tests/faults/test_damage.py", "tests/servers/smtpout/test_outgoing.py"]
+PARTS = ["tests/storage", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
+         "tests/core/test_queue_desk.py", "tests/core/test_commit.py", "tests/core/test_queue_audit.py", "tests/servers/test_queue.py",
+         "tests/servers/test_uploads.py", "tests/servers/test_delivery.py"]
+REASONS: dict[str, str] = {
+    "sync_directory(path.parent)": "a damaged index that comes back under its old name is put aside again",
+    "QueueManager.reject": "a rejection that is forgotten is made again",
+    "FileBlobs._prepare": "the first sync of the queue or of a blob makes these folders durable before anything in them is promised",
+}
+
+
+def main(words: list[str]) -> None:
+    """Try them one after the other, writing the table down after each."""
+    table = read()
+    chosen = [mutant for mutant in mutants() if not words or any(word in mutant.name for word in words)
+              or "--missing" in words and mutant.name not in table]
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        days = [(way, Record(Path(folder, str(number)), prelude, marked=True)) for number, (way, prelude) in enumerate(WAYS.items())]
+        for way, day in days:
+            assert day.ended == 0, f"{way}: {day.said}"
+        for mutant in chosen:
+            table[mutant.name] = killer(mutant, days)
+            print(f"{mutant.name} | {table[mutant.name]}", flush=True)
+            write(table)
+
+
+def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
+    """What notices that this call is gone."""
+    if mutant.kind == "sync" and (found := _unsynced(mutant, days)):
+        return found
+    tries = {"check": [_damage, _parts], "sync": [_parts], "name": [_parts, _crashes, _damage], "pragma": [_crashes, _parts]}[mutant.kind]
+    for attempt in tries:
+        if found := attempt(mutant):
+            return found
+    return next((f"nothing: {reason}" for part, reason in REASONS.items() if part in mutant.name), "NOTHING")
+
+
+def _unsynced(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
+    """The days that are on record, as if the syncs of this place had not been made."""
+    for way, day in days:
+        if mutant.name in day.places():
+            for where, broken in verdicts(day, without=mutant.name):
+                if broken:
+                    return _told(way, f"{where}: {broken[0]}")
+    return ""
+
+
+def _crashes(mutant: Mutant) -> str:
+    """A day without this call."""
+    for way, prelude in WAYS.items():
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            done = _run(mutant, [sys.executable, "-m", "tests.faults.judge", folder, prelude])
+        if done.returncode:
+            return _told(way, (done.stdout.strip().splitlines() or ["the day did not end"])[-1])
+    return ""
+
+
+def _told(way: str, said: str) -> str:
+    said = re.sub(r"\b([0-9a-f]{16}|[a-z2-7]{26}|[0-9a-f]{64})\b", "#", said).partition(";")[0]
+    return f"power cut, {way}: {said[:110]}".replace("|", "/")
+
+
+def _damage(mutant: Mutant) -> str:
+    return _tests(mutant, DAMAGE)
+
+
+def _parts(mutant: Mutant) -> str:
+    return _tests(mutant, PARTS)
+
+
+def _tests(mutant: Mutant, files: list[str]) -> str:
+    done = _run(mutant, [sys.executable, "-m", "pytest", "-p", "tests.faults.mutated", "-x", "-q", "-m", "not slow", *files])
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    return f"`{failed[1]}`" if failed else "" if done.returncode == 0 else f"the tests end: {done.stdout[-80:]!r}"
+
+
+def _run(mutant: Mutant, words: list) -> subprocess.CompletedProcess:
+    environment = os.environ | {VARIABLE: mutant.name, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+
+
+def read(page: Path = PAGE) -> dict[str, str]:
+    """The table as it stands: mutant -> what notices it."""
+    part = page.read_text().partition(BEGIN)[2].partition(END)[0]
+    rows = [line.strip("| ").split(" | ", 1) for line in part.splitlines() if line.startswith("| `")]
+    return {name.strip("`").replace("\\|", "|"): found for name, found in rows}
+
+
+def write(table: dict[str, str], page: Path = PAGE) -> None:
+    """Put the table into the page, in the order of the code; what is no more is left out."""
+    rows = [f"| `{mutant.name.replace('|', chr(92) + '|')}` | {table[mutant.name]} |" for mutant in mutants() if mutant.name in table]
+    before, _, rest = page.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    page.write_text("\n".join([f"{before}{BEGIN}", "| taken out | noticed by |", "|---|---|", *rows, f"{END}{after}"]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
