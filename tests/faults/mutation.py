@@ -25,9 +25,9 @@ from tests.faults.test_crash_states import WAYS
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutants: written by python -m tests.faults.mutation -->", "<!-- end of mutants -->"
 DAMAGE = ["tests/faults/test_damage.py", "tests/servers/smtpout/test_outgoing.py"]
-PARTS = ["tests/storage", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
-         "tests/core/test_queue_desk.py", "tests/core/test_commit.py", "tests/core/test_queue_audit.py", "tests/servers/test_queue.py",
-         "tests/servers/test_uploads.py", "tests/servers/test_delivery.py"]
+PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
+         "tests/core/test_queue.py", "tests/core/test_queue_desk.py", "tests/core/test_commit.py", "tests/core/test_queue_audit.py",
+         "tests/servers/test_queue.py", "tests/servers/test_uploads.py", "tests/servers/test_delivery.py", "tests/servers/smtpin/test_outbox.py"]
 REASONS: dict[str, str] = {
     "sync_directory(path.parent)": "a damaged index that comes back under its old name is put aside again",
     "QueueManager.reject": "a rejection that is forgotten is made again",

@@ -40,7 +40,7 @@ def run(folder, fault, seed: int, seconds: float, least: int = 10, **options) ->
 
 def parameters(*kinds):
     """The short form of each kind, and the long one with many seeds."""
-    short = [pytest.param(kind, 1, 8.0, id=f"{kind.__name__}-seed1") for kind in kinds]
+    short = [pytest.param(kind, 1, 5.0, id=f"{kind.__name__}-seed1") for kind in kinds]
     long = [pytest.param(kind, seed, SECONDS, id=f"{kind.__name__}-seed{seed}", marks=pytest.mark.slow) for kind in kinds for seed in SEEDS]
     return pytest.mark.parametrize("fault, seed, seconds", short + long)
 

@@ -1,0 +1,53 @@
+"""The laboratory proves itself: it catches builds that are broken on purpose, and its list of durable calls is the code's."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+from tests.faults.crash_states import Record
+from tests.faults.judge import verdicts
+from tests.faults.laboratory import Laboratory
+from tests.faults.mutants import mutants
+from tests.faults.mutation import read
+
+# Every seventh delivery is only claimed.
+FORGETFUL = """
+import fancymail.storage.sqlite.account as account
+from fancymail.storage.ports.mailboxes import Delivered
+deliver, count = account.SqliteAccount.deliver, 0
+def forget(self, deliveries, now):
+    global count
+    count += 1
+    return deliver(self, deliveries, now) if count % 7 else [Delivered(each.mailbox, 1, 1, False) for each in deliveries]
+account.SqliteAccount.deliver = forget
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_broken_build_is_caught(tmp_path):
+    with Laboratory(tmp_path, prelude=FORGETFUL) as laboratory:
+        with laboratory.load():
+            time.sleep(3)
+        with pytest.raises(AssertionError, match="lost [1-9]"):
+            laboratory.reckon()
+
+
+def test_every_durable_call_is_in_the_table():
+    table = read()
+    assert not [mutant.name for mutant in mutants() if mutant.name not in table], "run `python -m tests.faults.mutation --missing`"
+    assert not [name for name, found in table.items() if found == "NOTHING"]
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.timeout(900)
+def test_a_missing_sync_is_noticed(tmp_path):
+    """Of those that the table says so of, the first few: all of them are tried by tests/faults/mutation.py."""
+    names = [name for name, found in read().items() if found.startswith("power cut, as it is")]
+    day = Record(tmp_path / "day", marked=True)
+    tried = [mutant.name for mutant in mutants() if mutant.name in names and mutant.name in day.places()][:4]
+    assert tried
+    for name in tried:
+        assert any(broken for _, broken in verdicts(day, without=name)), name
