@@ -46,6 +46,7 @@ class DiskSpool:
         self._free: dict[str, list[tuple[str, int]]] = {}       # by queue: (id, octets); the last is the warmest in the page cache
         self._retired: list[tuple[str, str, int]] = []          # (queue, id, octets): not before the next sync
         self._kept = self._kept_octets = 0
+        self._changed: set[str] = set()         # folders with names that were made or taken away since the last sync
         self._syncer.everything()       # what a killed process wrote and never synced: a repeated push may find it and say ok
 
     def add(self, queue: str) -> None:
@@ -75,6 +76,7 @@ class DiskSpool:
         made = [_random_id() for _ in range(count)]
         for id in made:
             _make(id, self._folders[queue])
+        self._changed.add(queue)
         self.sync(())
         self._free.setdefault(queue, [])[:0] = [(id, 0) for id in made]         # the used ones are warmer
         self._kept += count
@@ -119,6 +121,7 @@ class DiskSpool:
     def move(self, id: str, place: str, target: str) -> bool:
         try:
             os.rename(id, id, src_dir_fd=self._folders[place], dst_dir_fd=self._folders[target])
+            self._changed |= {place, target}
             return True
         except FileNotFoundError:
             return False
@@ -126,6 +129,7 @@ class DiskSpool:
     def remove(self, place: str, id: str) -> None:
         try:
             os.unlink(id, dir_fd=self._folders[place])
+            self._changed.add(place)
         except FileNotFoundError:
             pass
 
@@ -138,6 +142,7 @@ class DiskSpool:
                 status = os.stat(id, dir_fd=folder, follow_symlinks=False)
                 if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode == stat.S_IFREG | 0o600:
                     os.rename(id, new := _random_id(), src_dir_fd=folder, dst_dir_fd=folder)
+                    self._changed.add(queue)
                     self._retired.append((queue, new, status.st_size))
                     self._kept += 1
                     self._kept_octets += status.st_size
@@ -169,13 +174,15 @@ class DiskSpool:
 
     def sync(self, slots: Iterable[tuple[str, str]]) -> None:
         retired, self._retired = self._retired, []
+        changed, self._changed = self._changed, set()
         try:
             crash_point("queue.sync")
             if not self._syncer.filesystem():
-                self._sync_each(list(slots), {queue for queue, *_ in retired})
+                self._sync_each(list(slots), changed)
             crash_point("queue.synced")
         except OSError:
             self._retired += retired
+            self._changed |= changed
             raise
         # Only now may these be overwritten: their new names are durable, so no row can point at another's content.
         for queue, id, size in retired:
@@ -188,8 +195,8 @@ class DiskSpool:
             os.close(descriptor)
         self._folders.clear()
 
-    def _sync_each(self, slots: list[tuple[str, str]], queues: set[str]) -> None:
-        for queue in queues | {queue for queue, _ in slots}:
+    def _sync_each(self, slots: list[tuple[str, str]], changed: set[str]) -> None:
+        for queue in changed | {queue for queue, _ in slots}:
             self._syncer.files([id for where, id in slots if where == queue], self._folders[queue])
             os.fsync(self._folders[queue])
         if self._log:

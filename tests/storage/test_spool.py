@@ -13,7 +13,8 @@ from fancymail.storage.ports.spool import SlotUnfit
 from fancymail.storage.slots import SlotError, SlotWriter, is_slot_id, read_slot, write_slot
 from fancymail.storage.spool import DiskSpool
 
-ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test")])
+ID = "a" * 26
+ENVELOPE = Envelope(ID, "alice@example.test", [Recipient("bob@example.test")])
 
 
 @pytest.fixture
@@ -193,3 +194,23 @@ def test_what_is_kept_is_bounded(spool, monkeypatch):
         spool.new_id("incoming", True)
     spool.retire("incoming", written(spool))
     assert len(list(spool.names("incoming"))) == 4
+
+
+@pytest.mark.parametrize("change, folders", [
+    (lambda spool: spool.prepare("incoming", 2), {"incoming"}),
+    (lambda spool: spool.remove("incoming", ID), {"incoming"}),
+    (lambda spool: spool.retire("incoming", ID), {"incoming"}),
+    (lambda spool: spool.move(ID, "incoming", "dead"), {"incoming", "dead"})], ids=["prepare", "remove", "retire", "move"])
+def test_names_are_synced_where_syncfs_is_not_used(tmp_path, monkeypatch, change, folders):
+    monkeypatch.setattr(sync_module, "_kernel", lambda: (5, 4))
+    spool = DiskSpool(tmp_path / "queues", ["incoming", "outgoing"])
+    write_slot(spool.path("incoming", ID), ENVELOPE, b"content")
+    synced = set()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+    change(spool)
+    spool.sync(())
+    assert synced == folders
+    synced.clear()
+    spool.sync(())
+    assert not synced
+    spool.close()
