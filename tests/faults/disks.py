@@ -49,6 +49,15 @@ class Disk:
         if self.mounted:
             wait_for(lambda: subprocess.run(["umount", self.mount], capture_output=True).returncode == 0, f"{self.mount} is let go")
 
+    def boot(self) -> None:
+        """Mount it anew after a cut. From a copy: another mount namespace may hold the filesystem that was shut down, and would share it."""
+        self.detach()
+        copy = self.image.with_name(f"{self.image.name}-")
+        subprocess.run(["cp", "--sparse=always", self.image, copy], check=True)
+        self.image.unlink()
+        self.image = copy
+        self.attach()
+
     def cut_power(self) -> None:
         """From now on nothing reaches the disk, and what was not synced never will."""
         descriptor = os.open(self.mount, os.O_RDONLY)

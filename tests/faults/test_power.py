@@ -25,8 +25,7 @@ def cut_and_boot(laboratory: Laboratory, disk) -> None:
     disk.cut_power()
     laboratory.count["power cuts"] += 1
     laboratory.suite.end_all()
-    disk.detach()
-    disk.attach()
+    disk.boot()
     laboratory.start()
 
 
