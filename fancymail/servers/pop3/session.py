@@ -8,8 +8,7 @@ otherwise deletes nothing.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from fancymail.core.maildrop import RECORD, Maildrop, Snapshot
@@ -178,7 +177,7 @@ class Pop3Session(Session):
         """Lock the maildrop, then look what is in it, unless it is as we know it. Raises IpcError."""
         daemon = self.daemon
         await daemon.ask("mailbox", "lock", account, self.holder, daemon.settings.pop3.lock, timeout=patience)
-        with _readable():
+        with _READING:
             box = await daemon.reader.mailbox(account, INBOX)
             if box is None:                     # nobody has looked yet: fm-mailbox makes the default folders
                 await daemon.peer("mailbox").rows("list", account, timeout=patience)
@@ -207,7 +206,7 @@ class Pop3Session(Session):
 
     async def _watch(self, event: Retrieve) -> None:
         try:
-            with _readable():
+            with _READING:
                 await self.letters.send(event)
         except ConnectionError:
             raise
@@ -245,17 +244,22 @@ class Pop3Session(Session):
         self.engine.updated(complete)
 
 
-@contextmanager
-def _readable() -> Iterator[None]:
-    """What a reader cannot give is an IpcError as from a verb: gone for good, or not to be read now."""
-    try:
-        yield
-    except MailboxGone as error:
-        raise IpcError("5.2.0", "the mailbox is gone") from error
-    except StoreFailed as error:
-        raise IpcError("4.3.0", f"the mailbox cannot be read: {error}") from error
-    except KeyError as error:
-        raise IpcError("4.3.0", f"a content is lost: {error}") from error
+class _Reading:
+    """`with _READING:` what a reader cannot give is an IpcError as from a verb: gone for good, or not to be read now."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, MailboxGone):
+            raise IpcError("5.2.0", "the mailbox is gone") from error
+        if isinstance(error, StoreFailed):
+            raise IpcError("4.3.0", f"the mailbox cannot be read: {error}") from error
+        if isinstance(error, KeyError):
+            raise IpcError("4.3.0", f"a content is lost: {error}") from error
+
+
+_READING = _Reading()
 
 
 _HANDLERS = {Login: Pop3Session._login, SaslStep: Pop3Session._sasl_step, SaslCancelled: Pop3Session._sasl_cancelled,
