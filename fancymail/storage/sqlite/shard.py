@@ -14,7 +14,7 @@ from typing import Any
 import apsw
 
 from fancymail.storage.ports.mailboxes import StoreFailed
-from fancymail.storage.sqlite.database import DatabaseError
+from fancymail.storage.sqlite.database import DatabaseError, plan_once
 
 BUSY = 5000                     # milliseconds that a reader waits while the writer recovers a database
 REMEMBERED = 5000               # rows (of some hundred octets) that a reader keeps until the shard changes
@@ -178,6 +178,7 @@ class ReadShard:
     def _open(self) -> None:
         connection = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI)
         connection.set_busy_timeout(BUSY)
+        plan_once(connection)
         connection.pragma("mmap_size", self.mapped)         # pages of all processes are the same memory
         connection.pragma("cache_size", -1024)
         connection.pragma("query_only", True)

@@ -75,3 +75,13 @@ def test_a_transaction_is_all_or_nothing(tmp_path):
             db.execute("INSERT INTO one VALUES (1)")
             db.execute("INSERT INTO one VALUES ('text')")
     assert list(db.execute("SELECT * FROM one")) == [] and not db.in_transaction
+
+
+def test_a_statement_is_planned_once_whatever_is_bound_to_it(tmp_path):
+    step = Step("things", "CREATE TABLE thing(a INTEGER, b INTEGER, PRIMARY KEY(a, b)) WITHOUT ROWID; CREATE INDEX some ON thing(a) WHERE b & 8;")
+    database = open_database(tmp_path / "x.db", (step,))
+    again = []
+    database.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda event: again.append(event["stmt_status"]["SQLITE_STMTSTATUS_REPREPARE"]))
+    for number in range(5):
+        assert database.execute("SELECT b FROM thing WHERE a = ? AND b BETWEEN ? AND ?", (number, number, number + 1)).fetchall() == []
+    assert again == [0] * 5
