@@ -45,7 +45,7 @@ async def test_talk(suite, talk):
 
 @pytest.mark.parametrize("talk", talks(), ids=lambda path: path.stem)
 async def test_talk_by_verbs(suite, talk, monkeypatch):
-    monkeypatch.setattr(daemon, "open_reader", lambda imap: VerbReader(lambda: imap.peer("mailbox")))
+    monkeypatch.setattr(daemon, "open_reader", lambda imap, **more: VerbReader(lambda: imap.peer("mailbox")))
     await suite.restart()
     await Player(suite).play(talk)
 
