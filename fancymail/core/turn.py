@@ -34,7 +34,8 @@ class Turn:
         waiting, self._waiting = self._waiting, []
         try:
             with self._transaction():
-                outcomes = [self._one(work) for work, _ in waiting]
+                # What is alone needs no transaction inside the transaction: if it fails, there is nothing else to keep.
+                outcomes = [(waiting[0][0](), None)] if len(waiting) == 1 else [self._one(work) for work, _ in waiting]
         except Exception as error:
             outcomes = [(None, error)] * len(waiting)
         for (_, future), (value, error) in zip(waiting, outcomes):

@@ -37,6 +37,7 @@ from .derivation import Derivation
 from .indexing import Indexing
 from .mailverbs import ChangingVerbs, ReadingVerbs
 from .notices import Notices
+from .pace import Pace
 from .quotas import FULL, Quotas
 from .recipients import Recipients
 from .refusals import refusals
@@ -46,6 +47,7 @@ READERS = "pop3 imap webmaild"
 OWNERS = "imap webmaild"                # POP3 knows an INBOX from which one reads and deletes, and nothing else
 RECORD = struct.Struct("<IQ")           # UID and octets of one message of a maildrop
 IN_CHUNK = RAW_CHUNK // RECORD.size
+PACE = 0.01                             # seconds between two alerts about one account
 LEFT = 3600.0                           # seconds after which nobody brings a file any more that lies in `incoming`
 PURGE = 60.0                            # seconds between two looks for what may go
 SWEEP = 300.0                           # seconds between two parts of the blob store looked through for what a crash left
@@ -70,6 +72,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.uploads = Uploads(self.thread, self.mailboxes.stowage.sync)
         self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
+        self.pace = Pace(super().alert, PACE, self.loop)
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)
         notices = Notices(self.ask, hostname, self.settings.smtpout.expire, self.readers, self.log)
         self.delivery = Delivery(self.ask, self.alert, self.mailboxes, self.turn, self.recipients, notices, Schedule(self.settings.smtpout),
@@ -325,8 +328,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
             raise IpcError("5.5.4", "the topics of mailbox are accounts, as full addresses, and full")
 
     def alert(self, topic: str) -> None:
-        """Tell who watches an account; and look whether it is full now."""
-        super().alert(topic)
+        """Tell who watches an account, not too often; and look whether it is full now."""
+        self.pace.say(topic)
         self.quotas.look(topic)
 
     def _accounts_changed(self) -> None:

@@ -105,7 +105,10 @@ class ChangingVerbs:
             raise IpcError("5.5.4", "replacing is null or [mailbox, uid]")
         try:
             with refusals():
-                kept = await self.uploads.keep(lambda: self._keep_letters(pieces, blobs))
+                if self._light(pieces):         # that takes no longer than the way to the thread and back, and nothing of it waits for the disk
+                    kept = self._keep_letters(pieces, blobs)
+                else:
+                    kept = await self.uploads.keep(lambda: self._keep_letters(pieces, blobs))
             added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota,
                                                                                  tuple(replacing) if replacing else None))
         finally:
@@ -114,8 +117,12 @@ class ChangingVerbs:
         self.counters["appended"] += added.count
         return list(added)
 
+    def _light(self, pieces: list[tuple[dict, bytes]]) -> bool:
+        """Whether it is one small message, as most that come."""
+        return len(pieces) == 1 and "file" not in pieces[0][0] and len(pieces[0][1]) <= self.mailboxes.stowage.small
+
     def _keep_letters(self, pieces: list[tuple[dict, bytes]], taken: list[Blob]) -> list[Letter]:
-        """In the thread: take the contents in, and derive what is derived of them."""
+        """Take the contents in, and derive what is derived of them; in the thread, if there is much."""
         letters = []
         for facts, content in pieces:
             if "file" in facts:

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
-from fancymail.core.imap.ranges import common, without
 from fancymail.core.imap.orders import Orders
-from fancymail.mail.mailbox import SYSTEM_FLAGS
+from fancymail.core.imap.ranges import common, without
+from fancymail.mail.mailbox import DELETED, SEEN, SYSTEM_FLAGS
 from fancymail.mail.uidset import LARGEST, Ranges, merge
 from fancymail.storage.ports.reader import Changes, Loaded
 
@@ -27,11 +27,12 @@ LOG = 20_000                        # UIDs remembered in the log; a view that is
 
 
 class Step(NamedTuple):
-    """What one call of `apply` did to messages that were there."""
+    """What one call of `apply` or `mark` did to messages that were there."""
 
     changed: list[int]              # UIDs, with the flags that each had before
     before: list[int]
     vanished: list[int]
+    modseq: int = 0                 # of `mark`: one STORE did all of it, and nothing else
 
 
 class BoxImage:
@@ -67,6 +68,26 @@ class BoxImage:
         self._keywords(changes.keywords)
         self._take(changes.states, self._removed(changes.vanished))
         self.mailbox = changes.mailbox
+        return True
+
+    def mark(self, uids: Ranges, modseq: int, add: int, remove: int) -> bool:
+        """Do what one STORE did to the store, which said which UIDs it changed. False if something else came between: then ask the reader."""
+        if modseq <= self.modseq:
+            return True                                 # it is known already, or nothing was changed
+        if modseq != self.modseq + 1 or not uids:
+            return False
+        step = Step([], [], [], modseq)
+        for first, last in uids:
+            low = bisect_left(self.uids, first)
+            high = bisect_right(self.uids, last, low)
+            before = self.flags[low:high].tolist()
+            self.flags[low:high] = array("Q", [bits & ~remove | add for bits in before])
+            self.modseqs[low:high] = array("Q", [modseq]) * (high - low)
+            step.changed.extend(self.uids[low:high])
+            step.before.extend(before)
+        self._remember(step)
+        self.mailbox = self.mailbox._replace(highestmodseq=modseq, unseen=self.mailbox.unseen - _gained(step.before, add, remove, SEEN),
+                                             deleted=self.mailbox.deleted + _gained(step.before, add, remove, DELETED))
         return True
 
     def replace(self, loaded: Loaded) -> None:
@@ -147,12 +168,15 @@ class BoxImage:
         if removed:
             self._remove(removed)
         if changed or removed:
-            self._log.append(Step(changed, before, removed))
-            self._logged += len(changed) + len(removed) + 1
-            self.step += 1
-            while self._logged > self._limit and len(self._log) > 1:        # a STORE of all messages is a step, however long
-                oldest = self._log.popleft()
-                self._logged -= len(oldest.changed) + len(oldest.vanished) + 1
+            self._remember(Step(changed, before, removed))
+
+    def _remember(self, step: Step) -> None:
+        self._log.append(step)
+        self._logged += len(step.changed) + len(step.vanished) + 1
+        self.step += 1
+        while self._logged > self._limit and len(self._log) > 1:            # a STORE of all messages is a step, however long
+            oldest = self._log.popleft()
+            self._logged -= len(oldest.changed) + len(oldest.vanished) + 1
 
     def _change(self, states: Iterable[tuple[int, int, int]]) -> tuple[list[int], list[int]]:
         """Set flags and append what is new. Returns UIDs and their flags before."""
@@ -192,3 +216,11 @@ class BoxImage:
                 modseqs += self.modseqs[start:place]
             start = place + 1
         self.uids, self.flags, self.modseqs = uids + self.uids[start:], flags + self.flags[start:], modseqs + self.modseqs[start:]
+
+
+def _gained(before: list[int], add: int, remove: int, bit: int) -> int:
+    """How many more messages have a flag now."""
+    if not (add | remove) & bit:
+        return 0
+    had = sum([1 for bits in before if bits & bit])
+    return len(before) - had if add & bit else -had

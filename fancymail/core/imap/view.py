@@ -204,7 +204,10 @@ class View:
                 if modseq > self._modseq and uid <= self.last:
                     changed[uid] = True
         else:
+            own = {silence.modseq for silence in self._silences} if not (self.condstore or self.qresync) else ()
             for step in steps:
+                if step.modseq in own:                          # done by a silent STORE of ours, and by nothing else
+                    continue
                 for uid, before in zip(step.changed, step.before):
                     if uid <= self.last and changed.get(uid) is not True:
                         changed[uid] = not (self._silences and self._expected(uid, before))

@@ -8,13 +8,14 @@ is claimed as \\Recent before any session can tell of it (RFC 3501 2.3.2).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
+from fancymail.core.filing import EVERY_BIT
 from fancymail.core.imap.image import BoxImage
 from fancymail.core.imap.view import View
 from fancymail.ipc.message import IpcError
 from fancymail.servers.mailstore import MailStore
-from fancymail.storage.ports.mailboxes import Mailbox, StoreFailed
+from fancymail.storage.ports.mailboxes import Mailbox, Stored, StoreFailed
 from fancymail.storage.ports.reader import BoxReader, Changes, Loaded, MailboxGone, Reader
 
 
@@ -33,6 +34,16 @@ class Box:
         """Renew the image if something was said to have changed. Raises as `renew`."""
         if self.stale:
             await self.renew()
+
+    async def learn(self, stored: Stored, action: str, flags: Sequence[str]) -> None:
+        """Take what fm-mailbox answered to a STORE of this process, without asking anybody, if nothing came between. Raises as `renew`."""
+        bits, unknown = self.image.bits(flags)
+        known = self.image.modseq
+        if unknown or not self.image.mark(stored.changed, stored.modseq, bits if action != "remove" else 0,
+                                          {"add": 0, "remove": bits, "set": EVERY_BIT}[action]):
+            await self.renew()
+        elif self.image.modseq != known:
+            self._tell()
 
     async def renew(self) -> None:
         """Bring the image up to date with the store. Raises MailboxGone, StoreFailed, IpcError."""

@@ -121,11 +121,11 @@ async def _mark_seen(session: ImapSession, view: View, spans: Spans) -> None:
     unseen = runs([low + place for low, high in spans for place, flags in enumerate(view.state(low, high)[1]) if not flags & SEEN])
     if unseen:
         try:
-            await session.store.flags(session.box.account, session.box.mailbox, view.ranges(unseen), "add", ["\\Seen"])
+            stored = await session.store.flags(session.box.account, session.box.mailbox, view.ranges(unseen), "add", ["\\Seen"])
         except IpcError as error:
             session.daemon.log.warning("not marked as seen", account=session.account, status=error.status, reason=error.text)
             return
-        await session.box.renew()
+        await session.box.learn(stored, "add", ["\\Seen"])
 
 
 # -- STORE -----------------------------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ async def store(session: ImapSession, event: c.Store) -> None:
     code = b"EXPUNGEISSUED" if gone else b""
     if spans:
         stored = await session.store.flags(box.account, box.mailbox, uids, event.action, list(event.flags), event.unchanged_since)
-        await box.renew()
+        await box.learn(stored, event.action, event.flags)
         if event.silent:
             view.silence(stored.changed, stored.modseq, event.action, view.image.bits(event.flags)[0])
         else:

@@ -150,7 +150,7 @@ class SqliteAccount(Annotations):
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
     def set_flags(self, name: Name, uids: Ranges, add: int, remove: int, unchanged_since: int | None = None) -> Stored:
-        """First clear, then set bits. Two statements for a range, whatever number of messages it holds."""
+        """First clear, then set bits. Two or three statements for a range, whatever number of messages it holds."""
         refused: Ranges = []
         with self.shard as shard:
             box = self._find(name)
@@ -161,15 +161,14 @@ class SqliteAccount(Annotations):
             modseq, changed, unseen, deleted = box.highestmodseq + 1, [], 0, 0
             for first, last in uids:
                 where = (box.id, first, last, limit, remove, add)
-                count, was_unseen, was_deleted, lowest, highest = shard.one(f"SELECT {COUNTS}, min(uid), max(uid) FROM state WHERE {CHANGING}", where)
+                was_unseen = was_deleted = 0
+                if (add | remove) & COUNTED:
+                    was_unseen, was_deleted = shard.one(f"SELECT {COUNTS} FROM state WHERE {CHANGING}", where)
+                shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? WHERE {CHANGING}", (remove, add, modseq, *where))
+                count = shard.connection.changes()
                 if not count:
                     continue
-                shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? WHERE {CHANGING}", (remove, add, modseq, *where))
-                if count == highest - lowest + 1:
-                    changed.append((lowest, highest))
-                else:
-                    changed += uidset.ranges(uid for (uid,) in shard.execute(f"SELECT uid FROM state WHERE {RANGE} AND modseq = ?",
-                                                                             (*where[:3], modseq)))
+                changed += self._marked(box, first, last, modseq, count)
                 unseen += (0 if add & SEEN else count if remove & SEEN else was_unseen) - was_unseen
                 deleted += (count if add & DELETED else 0 if remove & DELETED else was_deleted) - was_deleted
             if not changed:
@@ -177,6 +176,17 @@ class SqliteAccount(Annotations):
             changed = uidset.merge(changed)
             self._changed(box, Change(modseq, "flags", changed, add, remove), 0, unseen, deleted, 0)
         return Stored(modseq, changed, refused)
+
+    def _marked(self, box: Mailbox, first: int, last: int, modseq: int, count: int) -> Ranges:
+        """The UIDs of a range that got a new modseq: `count` of them. Where they are all messages in a row, none needs to be looked at."""
+        if first == last:
+            return [(first, first)]
+        lowest, highest = self.shard.one(f"SELECT (SELECT min(uid) FROM state WHERE {RANGE}), (SELECT max(uid) FROM state WHERE {RANGE})",
+                                         (box.id, first, last) * 2)
+        if count == highest - lowest + 1:
+            return [(lowest, highest)]
+        return uidset.ranges(uid for (uid,) in self.shard.execute(f"SELECT uid FROM state WHERE {RANGE} AND modseq = ?",
+                                                                  (box.id, first, last, modseq)))
 
     def copy(self, name: Name, uids: Ranges, to: Name, now: int) -> list[tuple[int, int]]:
         """Copy messages: new UIDs, the same `msg` rows. What is there twice keeps its email id and its thread."""
@@ -203,7 +213,7 @@ class SqliteAccount(Annotations):
                 range_ = (box.id, first, last)
                 went = [uid for (uid,) in shard.execute(f"SELECT uid FROM {state} WHERE {where} ORDER BY uid", range_)]
                 if went:
-                    counts = shard.one(f"SELECT {COUNTS}, sum({SIZE}) FROM {state} JOIN msg USING (mid) WHERE {where}", range_)
+                    counts = shard.one(f"SELECT count(*), {COUNTS}, sum({SIZE}) FROM {state} JOIN msg USING (mid) WHERE {where}", range_)
                     totals = [total - count for total, count in zip(totals, counts)]
                     shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM {state} WHERE {where}", (now, *range_))
                     shard.execute(f"DELETE FROM {state} WHERE {where}", range_)
@@ -336,7 +346,8 @@ class SqliteAccount(Annotations):
         return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items()}
 
 
-COUNTS = f"count(*), ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0)"
+COUNTED = SEEN | DELETED
+COUNTS = f"ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0)"
 RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"
 CHANGING = f"{RANGE} AND modseq <= ? AND ((flags & ~?) | ?) <> flags"
 

@@ -7,7 +7,7 @@ Messages' octets are not here but in storage/blobs.py; rows name them and alone 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 from fancymail.mail.derived import Derived
@@ -45,9 +45,12 @@ class SqliteMailboxes:
         sql = "SELECT name FROM account WHERE EXISTS (SELECT 1 FROM mailbox WHERE mailbox.account = account.id)"
         return sorted(name for shard in self.shards for (name,) in shard.execute(sql))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager:
         """Over all accounts. A crash between the commits of two shards splits it: whatever spans accounts must bear repetition."""
+        return self.shards[0] if len(self.shards) == 1 else self._together()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
         with ExitStack() as stack:
             for shard in self.shards:
                 stack.enter_context(shard)
