@@ -20,6 +20,7 @@ class Turn:
     def __init__(self, transaction: Callable[[], AbstractContextManager]) -> None:
         self._transaction = transaction
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future]] = []
+        self.count = 0              # commits so far
 
     def run(self, work: Callable[[], Any]) -> asyncio.Future:
         """Do `work` with the rest of this turn; the future gives what it returned, after the commit, or what it raised."""
@@ -32,6 +33,7 @@ class Turn:
 
     def _commit(self) -> None:
         waiting, self._waiting = self._waiting, []
+        self.count += 1
         try:
             with self._transaction():
                 # What is alone needs no transaction inside the transaction: if it fails, there is nothing else to keep.

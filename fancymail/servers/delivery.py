@@ -38,7 +38,7 @@ from fancymail.storage.slots import SlotError, read_slot
 
 from .recipients import Account, Recipients
 
-AT_ONCE = 16                # messages of a batch, or recipients of a message, up to which all is derived at once; of more it is done later
+AT_ONCE = 64                # messages of a batch, or recipients of a message, up to which all is derived at once; of more it is done later
 TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
 PAUSE = 1.0                 # seconds after a failure of ours that nobody foresaw
 PATIENCE = 30.0             # seconds that the queue may take to answer

@@ -1,12 +1,13 @@
 """Filling the full-text index behind fm-mailbox, in a thread of its own, a few messages at a time.
 
-A part of fm-mailbox; storage/sqlite/fulltext.py knows how. Mail that comes in goes first: between two steps it rests. Whatever happens to the
-index, searches stay right; when it cannot be written, it is tried again later.
+A part of fm-mailbox; storage/sqlite/fulltext.py knows how. Mail that comes in goes first: between two steps it rests, and while much is written it
+waits for a while. Whatever happens to the index, searches stay right; when it cannot be written, it is tried again later.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,16 +17,18 @@ from fancymail.storage.sqlite.database import DatabaseError
 from fancymail.storage.sqlite.fulltext import TextIndex
 
 REST = 0.2                      # seconds between two steps
+BUSY = 5                        # commits in a rest, with which others go first
+PATIENCE = 20.0                 # seconds for which they do
 IDLE = 5.0                      # seconds until the next look when there was nothing
 TROUBLE = 60.0                  # seconds until it is tried again when it could not be written
 AGAIN = 600.0                   # seconds after which all messages are looked at, not only new ones
 
 
 class Indexing:
-    """Over the shards in a folder; `least`: messages that an account must have."""
+    """Over the shards in a folder; `least`: messages that an account must have; `commits` tells how many there were so far."""
 
-    def __init__(self, directory: Path, shards: int, least: int, log: Log) -> None:
-        self.directory, self.shards, self.least, self.log = directory, shards, least, log
+    def __init__(self, directory: Path, shards: int, least: int, log: Log, commits: Callable[[], int] = int) -> None:
+        self.directory, self.shards, self.least, self.log, self.commits = directory, shards, least, log, commits
         self.thread = ThreadPoolExecutor(1, "index")
         self.index: TextIndex | None = None
         self.count = 0                          # messages taken in since the start
@@ -45,7 +48,16 @@ class Indexing:
                 await asyncio.sleep(TROUBLE)
                 continue
             self.count += count
-            await asyncio.sleep(REST if count else IDLE)
+            await asyncio.sleep(IDLE if not count else 0)
+            await self._quiet()
+
+    async def _quiet(self) -> None:
+        """Rest until little is written, or for as long as it may be put off."""
+        for _ in range(int(PATIENCE / REST)):
+            before = self.commits()
+            await asyncio.sleep(REST)
+            if self.commits() - before <= BUSY:
+                return
 
     async def forget(self, account: str) -> None:
         """Take an account's messages in again."""

@@ -84,7 +84,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.subscribe_to("queue", options.queue, self.delivery.woken.set)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")
-        self.indexing = Indexing(folder, options.shards, options.search_index, self.log)
+        self.indexing = Indexing(folder, options.shards, options.search_index, self.log, lambda: self.turn.count)
         self.metrics.gauges["indexed"] = lambda: self.indexing.count
         self.spawn(self.quotas.run(), "quotas")
         self.spawn(self.indexing.run(), "indexing")

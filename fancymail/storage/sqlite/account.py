@@ -297,10 +297,10 @@ class SqliteAccount(Annotations):
                           "ON CONFLICT DO UPDATE SET since = excluded.since", (now, *row))
             for table in ("derived", "text"):
                 shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", row)
-            kept = shard.execute("SELECT DISTINCT blob, content FROM msg WHERE account = ? AND content IS NOT NULL", row).fetchall()
+            kept = shard.execute("SELECT DISTINCT content FROM msg WHERE account = ? AND content IS NOT NULL", row).fetchall()
             for table in ("msg", "reference", "delivered", "subscription", "metadata", "removed"):
                 shard.execute(f"DELETE FROM {table} WHERE account = ?", row)
-            contents.drop(shard, kept)
+            contents.drop(shard, [number for (number,) in kept])
 
     # For this module and storage/sqlite/delivery.py
 

@@ -1,7 +1,8 @@
-"""The octets of small messages, in the shard of the messages themselves: rows of `content`, one for all messages of a hash.
+"""The octets of small messages, in the shard of the messages themselves: rows of `content`, shared by
+messages of one hash that come soon after each other.
 
 Used by storage/sqlite/{delivery,account,mailboxes,reader}.py inside their transactions: a content comes and goes with the rows that name it. Which
-contents are small is decided by core/stowage.py.
+contents are small is decided by core/stowage.py. Nothing is found by its hash: hashes lie all over an index, numbers lie side by side.
 """
 
 from __future__ import annotations
@@ -10,23 +11,35 @@ from collections.abc import Iterable
 
 from fancymail.storage.sqlite.shard import ReadShard, Shard
 
-READ = "SELECT octets FROM content WHERE number = (SELECT content FROM msg WHERE blob = ? AND content IS NOT NULL LIMIT 1)"
+RECENT = 500                    # contents of which a shard remembers that it has them
+
+READ = """SELECT octets FROM {table} AS box JOIN msg ON msg.mid = box.mid JOIN content ON content.number = msg.content
+    WHERE box.mailbox = ? AND box.uid = ?"""
+_READ = [READ.format(table=table) for table in ("state", "tomb")]
 
 
 def keep(shard: Shard, blob: bytes, octets: bytes) -> int:
-    """The number of a content; written when the shard does not have it yet."""
-    known = shard.one("SELECT content FROM msg WHERE blob = ? AND content IS NOT NULL LIMIT 1", (blob,))
-    return (known or shard.one("INSERT INTO content(octets) VALUES (?) RETURNING number", (octets,)))[0]
+    """The number of a content; written unless it was written a while ago, as for the other recipients of a message."""
+    recent = shard.recent_contents
+    number = recent.get(blob)
+    if number is not None and shard.one("SELECT 1 FROM msg WHERE content = ? AND blob = ?", (number, blob)):
+        return number           # whoever wrote it may have been undone meanwhile: the row tells
+    shard.execute("INSERT INTO content(octets) VALUES (?)", (octets,))
+    number = recent[blob] = shard.connection.last_insert_rowid()
+    if len(recent) > RECENT:
+        del recent[next(iter(recent))]
+    return number
 
 
-def read(shard: ReadShard, blob: bytes) -> bytes | None:
-    """The octets of a content; None when the shard keeps none of this hash."""
-    rows = shard.read(READ, (blob,))
-    return rows[0][0] if rows else None
+def read(shard: ReadShard, mailbox: int, uid: int) -> bytes | None:
+    """The octets of a small message, also of one that was expunged; None when it is large, or no more."""
+    for sql in _READ:
+        for (octets,) in shard.read(sql, (mailbox, uid)):
+            return octets
+    return None
 
 
-def drop(shard: Shard, contents: Iterable[tuple[bytes, int]]) -> None:
-    """Delete those (hash, number) that no message names any more."""
-    for blob, number in contents:
-        shard.execute("DELETE FROM content WHERE number = ? AND NOT EXISTS (SELECT 1 FROM msg WHERE blob = ? AND content = ?)",
-                      (number, blob, number))
+def drop(shard: Shard, numbers: Iterable[int]) -> None:
+    """Delete those contents that no message names any more."""
+    for number in numbers:
+        shard.execute("DELETE FROM content WHERE number = ? AND NOT EXISTS (SELECT 1 FROM msg WHERE content = ?)", (number, number))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fancymail.mail.derived import Derived
 from fancymail.storage.identity import email_id
 from fancymail.storage.ports.mailboxes import Delivered, Delivery, Mailbox
 from fancymail.storage.sqlite import contents
@@ -22,42 +23,45 @@ if TYPE_CHECKING:
 class Filing:
     """One mailbox of a batch: what it was before, and what is added."""
 
-    __slots__ = ("account", "box", "flags", "octets")
+    __slots__ = ("account", "box", "states", "octets")
 
     def __init__(self, account: int, box: Mailbox) -> None:
         self.account, self.box = account, box
-        self.flags: list[int] = []
+        self.states: list[tuple] = []
         self.octets = 0
 
 
 def deliver(account: SqliteAccount, deliveries: Sequence[Delivery], now: int) -> list[Delivered]:
     """Add messages; the UIDs of each mailbox follow the order of `deliveries`. Mailboxes are looked up before anything is added."""
     filings = {name: Filing(*account.find_with_account(name)) for name in {delivery.mailbox for delivery in deliveries}}
-    results = [_file(account, filings[delivery.mailbox], delivery, now) for delivery in deliveries]
+    derived: list[tuple[int, Derived]] = []
+    results = [_file(account, filings[delivery.mailbox], delivery, derived, now) for delivery in deliveries]
+    keep(account.shard, derived)
     for filing in filings.values():
-        if filing.flags:
-            account.added(filing.box, filing.flags, filing.octets)
+        if filing.states:
+            account.shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", filing.states)
+            account.added(filing.box, [state[2] for state in filing.states], filing.octets)
     return results
 
 
-def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, now: int) -> Delivered:
-    shard, box, uid = account.shard, filing.box, filing.box.uidnext + len(filing.flags)
+def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, derived: list[tuple[int, Derived]], now: int) -> Delivered:
+    shard, box, uid = account.shard, filing.box, filing.box.uidnext + len(filing.states)
     if delivery.queue_id and not _first_time(shard, filing, delivery, uid, now):
         row = shard.one("SELECT mailbox, uid, uidvalidity FROM delivered WHERE received = ? AND queue_id = ? AND recipient = ?",
                         (delivery.internaldate, delivery.queue_id, delivery.recipient))
         return Delivered(*row, True)
     emailid = email_id(delivery.blob, delivery.prefix)
+    threadid = _thread(shard, filing.account, delivery.references, emailid)
     content = None if delivery.content is None else contents.keep(shard, delivery.blob, delivery.content)
-    (mid,) = shard.one("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-                       "RETURNING mid", (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid,
-                                         _thread(shard, filing.account, delivery.references, emailid), content))
+    shard.execute("INSERT INTO msg(account, blob, length, prefix, internaldate, emailid, threadid, content) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                  (filing.account, delivery.blob, delivery.length, delivery.prefix, delivery.internaldate, emailid, threadid, content))
+    mid = shard.connection.last_insert_rowid()
     if delivery.derived is not None:
-        keep(shard, mid, delivery.derived)
+        derived.append((mid, delivery.derived))
     flags = delivery.flags
     for keyword in delivery.keywords:
         flags |= account.keyword(box.id, keyword)
-    shard.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", (box.id, uid, flags, box.highestmodseq + 1, mid, now))
-    filing.flags.append(flags)
+    filing.states.append((box.id, uid, flags, box.highestmodseq + 1, mid, now))
     filing.octets += len(delivery.prefix) + delivery.length
     return Delivered(box.name, uid, box.uidvalidity, False)
 

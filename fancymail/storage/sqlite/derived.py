@@ -7,6 +7,7 @@ core/imap/precompute.py does.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 from fancymail.mail.derived import Derived
 from fancymail.storage.sqlite.shard import Shard
@@ -24,10 +25,11 @@ if Derived._fields[_FIRST_TEXT:] != TEXTS:
     raise TypeError("the texts stand at the end of Derived")
 
 
-def keep(shard: Shard, mid: int, derived: Derived) -> None:
-    """Write the rows of one message."""
-    shard.execute(_DERIVED, (mid, *derived[:_FIRST_TEXT]))
-    shard.execute(_TEXT, (mid, pack(derived.header_text), pack(derived.text)))
+def keep(shard: Shard, messages: Sequence[tuple[int, Derived]]) -> None:
+    """Write the rows of messages, each with its number."""
+    if messages:
+        shard.connection.executemany(_DERIVED, [(mid, *derived[:_FIRST_TEXT]) for mid, derived in messages])
+        shard.connection.executemany(_TEXT, [(mid, pack(derived.header_text), pack(derived.text)) for mid, derived in messages])
 
 
 def forget(shard: Shard, mid: int) -> None:

@@ -81,7 +81,7 @@ class SqliteMailboxes:
             shard, mid = self.shards[message.place[0]], message.place[1]
             with shard:
                 if shard.one("SELECT 1 FROM msg WHERE mid = ? AND blob = ? AND prefix = ?", (mid, message.blob, message.prefix)):
-                    derived.keep(shard, mid, value)
+                    derived.keep(shard, [(mid, value)])
 
     def purge(self, now: int, keep: Keep) -> list[bytes]:
         """Let go of what is older than `keep` says; see the port."""
@@ -129,7 +129,7 @@ def drop_unused(shard: Shard, now: int, mids: Iterable[int]) -> None:
             if content is None:
                 shard.execute("INSERT INTO garbage VALUES (?, ?) ON CONFLICT DO UPDATE SET since = excluded.since", (blob, now))
             else:
-                contents.drop(shard, [(blob, content)])
+                contents.drop(shard, [content])
 
 
 def _delete(shard: Shard, table: str, key: str, column: str, before: int, returning: str) -> list[tuple]:

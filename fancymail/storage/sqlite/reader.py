@@ -174,7 +174,7 @@ class SqliteBox:
 
     async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
         """Octets of a message."""
-        kept = contents.read(self.shard, content.blob)
+        kept = contents.read(self.shard, self.mailbox, content.uid)
         if kept is None:
             return self.reader.contents.octets(content, start, length)
         whole = content.prefix + kept

@@ -27,6 +27,7 @@ class Shard:
         self.connection, self.path, self.number = connection, path, number
         self.execute = connection.execute
         self.depth = 0
+        self.recent_contents: dict[bytes, int] = {}         # hash -> number, of storage/sqlite/contents.py
         self._claim(number, count)
 
     def one(self, sql: str, bindings: Sequence = ()) -> tuple | None:
