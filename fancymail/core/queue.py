@@ -125,18 +125,33 @@ class QueueManager:
 
     async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
         """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
+        ended = self._report(queue, path, results)
+        await self.intake.durable()
+        return ended
+
+    async def settle(self, queue: str, reports: Iterable[tuple[str, str | bytes]]) -> list[bool | Refusal]:
+        """As `result` for each of several messages, with one sync; what is wrong with one is its answer and concerns no other."""
+        answers: list[bool | Refusal] = []
+        for path, results in reports:
+            try:
+                answers.append(self._report(queue, path, (results,)))
+            except Refusal as refusal:
+                answers.append(refusal)
+        await self.intake.durable()
+        return answers
+
+    def _report(self, queue: str, path: str, results: Iterable[str | bytes | list]) -> bool:
         id = self.id_of(queue, path)
         news = [result for part in results for result in read(part)]
-        ended = self.intake.was_ended(id)
-        if not ended:
-            entry = self._known(id)
-            merge(entry, news)
-            ended = entry.count > 0 and not pending(entry)
-            if ended:
-                self._end(queue, [id], "done", ending(entry))
-            else:
-                self.index.save([entry])
-        await self.intake.durable()
+        if self.intake.was_ended(id):
+            return True
+        entry = self._known(id)
+        merge(entry, news)
+        ended = entry.count > 0 and not pending(entry)
+        if ended:
+            self._end(queue, [id], "done", ending(entry))
+        else:
+            self.index.save([entry])
         return ended
 
     def defer(self, queue: str, path: str, seconds: float, reason: str = "") -> None:

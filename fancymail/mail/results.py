@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from .status import kind, safe_text, valid
 
@@ -16,6 +16,7 @@ TEXT_LIMIT = 1000                    # characters of `text` that travel and are 
 LIMIT = 10_000                       # results in one request
 PART = 48 * 1024                     # octets of one parameter of it: a frame of the conversation holds 64 KiB
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _KIND = {"delivered": "success", "failed": "persistent", "deferred": "transient"}
 
 
@@ -42,7 +43,7 @@ class RecipientResult:
 
 def dump(results: Iterable[RecipientResult]) -> str:
     """Write results as the JSON of the `result` verb."""
-    return json.dumps([asdict(result) for result in results], separators=(",", ":"))
+    return f"[{','.join(map(_dump, results))}]"
 
 
 def dump_parts(results: Iterable[RecipientResult], size: int = PART) -> list[str]:
@@ -50,13 +51,17 @@ def dump_parts(results: Iterable[RecipientResult], size: int = PART) -> list[str
     parts: list[list[str]] = []
     room = 0
     for result in results:
-        one = json.dumps(asdict(result), separators=(",", ":"))
+        one = _dump(result)
         if not parts or len(one) + 1 > room:
             parts.append([])
             room = size - 2
         parts[-1].append(one)
         room -= len(one) + 1
     return [f"[{','.join(part)}]" for part in parts]
+
+
+def _dump(result: RecipientResult) -> str:
+    return _encode({"recipient": result.recipient, "state": result.state, "status": result.status, "text": result.text, "remote": result.remote})
 
 
 def load(text: str | bytes) -> list[RecipientResult]:

@@ -159,6 +159,15 @@ class QueueServer(Daemon):
             return await self.manager.result(queue, slot, *results)
 
     @verb(callers=CONSUMERS)
+    async def settle(self, queue: QueueName, *results: Raw) -> list[str]:
+        """As result for several messages: for each its slot, then JSON, a list of results. Answers 1, 0, or a refusal for each."""
+        with refusals():
+            if len(results) % 2:
+                raise IpcError("5.5.4", "each slot is followed by its results")
+            answers = await self.manager.settle(queue, list(zip(map(_path, results[::2]), results[1::2])))
+        return [f"{answer.status} {answer.text}" if isinstance(answer, Refusal) else str(int(answer)) for answer in answers]
+
+    @verb(callers=CONSUMERS)
     def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "") -> None:
         """Give a message back; it is handed out again after these seconds."""
         with refusals():

@@ -553,8 +553,8 @@ def refused_by_the_disk(*_):
     raise IndexFailed("index.db: disk I/O error")
 
 
-@pytest.mark.parametrize("end", [lambda house, path: house.queue.defer("incoming", path, 5.0), lambda house, path: house.queue.done("incoming", path),
-                                 lambda house, path: house.queue.tick()], ids=["defer", "done", "expiry"])
+@pytest.mark.parametrize("end", [lambda house, path: house.queue.defer("incoming", path, 5.0), lambda house, path: house.queue.tick()],
+                         ids=["defer", "expiry"])
 async def test_a_disk_that_refuses_the_end_of_a_lease_keeps_no_message_back(house, monkeypatch, end):
     path = await house.pushed()
     assert house.take() == [path]
@@ -568,3 +568,16 @@ async def test_a_disk_that_refuses_the_end_of_a_lease_keeps_no_message_back(hous
         house.clock.now += 31
         house.queue.tick()
     assert house.take() == [path]
+
+
+async def test_a_message_that_is_done_is_done_whatever_the_disk_says_of_its_row(house, monkeypatch):
+    path = await house.pushed()
+    house.take()
+    monkeypatch.setattr(house.index, "remove", refused_by_the_disk)
+    with pytest.raises(IndexFailed):
+        house.queue.done("incoming", path)
+    monkeypatch.undo()
+    for _ in range(3):
+        house.clock.now += OPTIONS.queues["incoming"].lease + 31
+        house.queue.tick()
+    assert house.take() == [] and house.index.find(os.path.basename(path)) is None      # its file had gone first, and that settles it

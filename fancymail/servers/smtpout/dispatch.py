@@ -1,7 +1,7 @@
 """One message taken from the queue: looked through, carried to all its destinations, settled.
 
-    take -> look through the slot -> an errand per destination -> `result` after each transaction that delivered, before the next
-         -> DSNs -> `result` for the rest -> settled, or `defer`
+    take -> look through the slot -> an errand per destination -> a report after each transaction that delivered, before the next
+         -> DSNs -> a report of the rest -> settled, or `defer`
 
 Used by servers/smtpout/daemon.py. It keeps nothing: when the process dies at any point, the queue hands the message out again, and at
 most the one transaction under way per recipient is repeated (R9). It never talks to a host itself.
@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +27,14 @@ from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope
-from fancymail.mail.results import RecipientResult, dump_parts
+from fancymail.mail.results import RecipientResult
 from fancymail.storage.slots import SlotError
 
 from .carriage import Carriage
 from .destination import Destinations
 from fancymail.servers.notices import Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
+from .reports import Reports
 
 QUEUE = "outgoing"
 TROUBLE = 60.0                       # seconds until a message comes back that met trouble of our own
@@ -66,6 +67,7 @@ class Dispatch:
         self.ask, self.settings, self.destinations, self.told = ask, settings, destinations, told
         self.readers, self.log, self.counters, self.chance, self.clock = readers, log, counters, chance, clock
         self.routes, self.schedule = Routes(settings), Schedule(settings)
+        self.reports = Reports(ask, QUEUE, log)
 
     async def attempt(self, task: Task) -> None:
         """Try a message once, and leave it settled, deferred or set aside."""
@@ -106,7 +108,7 @@ class Dispatch:
         """Make one for an attempt; with `path`, what is delivered is written down as it happens."""
         async def record(delivered: list[RecipientResult]) -> None:
             crash_point("smtpout.delivered")
-            await self._result(path, delivered)
+            await self.reports.tell(path, delivered)
             crash_point("smtpout.recorded")
         return Carriage(self.destinations, self.routes, self.settings, record if path else None)
 
@@ -131,7 +133,7 @@ class Dispatch:
             self.log.warning("double bounce", id=envelope.id or task.id, reason=unsent(failed))
         crash_point("smtpout.told")
         if failed or waiting:
-            await self._result(task.path, failed + waiting)
+            await self.reports.tell(task.path, failed + waiting)
         for state in ("delivered", "failed", "deferred"):
             self.counters[f"recipients_{state}"] += len(attempt.in_state(state))
         if waiting:
@@ -142,18 +144,6 @@ class Dispatch:
         seconds = self.schedule.busy(chance) if attempt.only_busy else self.schedule.wait(task.attempts, age, chance)
         await self.defer(task.path, seconds, reason.text)
         self.log.info("put off", id=envelope.id or task.id, seconds=round(seconds), status=reason.status, reason=reason.text)
-
-    async def _result(self, path: str, results: Iterable[RecipientResult]) -> None:
-        """Make results durable. What a remote host has taken must be written down: ask until the queue is there again."""
-        words = dump_parts(results)
-        while True:
-            try:
-                await self.ask("queue", "result", QUEUE, path, *words, timeout=PATIENCE)
-                return
-            except IpcError as error:
-                if error.status != "4.4.1":
-                    raise
-                self.log.warning("queue does not answer", slot=Path(path).name)
 
     async def defer(self, path: str, seconds: float, reason: str, timeout: float = PATIENCE) -> None:
         """Give a message back; when the queue cannot hear it, the end of the lease does the same."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from hashlib import sha256
 
 from fancymail.mail.envelope import Envelope
+from fancymail.protocol.smtp.content import bare_newline
 from fancymail.protocol.smtp.transaction import Transaction
 from fancymail.storage.slots import Slot, SlotError, read_slot
 
@@ -45,21 +46,21 @@ class Facts:
 
 
 class Outgoing:
-    """An open slot, its facts and its header. Small content is kept, so that it is read once."""
+    """An open slot, its facts and its header. `kept`: all of a small content, which is read once."""
 
-    def __init__(self, slot: Slot, facts: Facts, header: bytes) -> None:
-        self.slot, self.facts, self.header = slot, facts, header
-        self._kept = b"".join(pieces(slot)) if slot.content_length <= INLINE else None
+    def __init__(self, slot: Slot, facts: Facts, header: bytes, kept: bytes | None = None) -> None:
+        self.slot, self.facts, self.header, self.kept = slot, facts, header, kept
 
     def content(self) -> Iterator[bytes]:
-        """The content in pieces, lines ending in CRLF. Raises OSError or ValueError when it is not what was looked through.
+        """The content in pieces, lines ending in CRLF. Raises OSError or ValueError when it is not what was looked through."""
+        return iter((self.kept,)) if self.kept is not None else self._read_again()
 
-        The last piece comes only when the hash is right: a file that changes under our hands (somebody drops the message, and
-        the queue uses its file again) must never reach anybody, not even by BDAT, which needs no end mark.
-        """
+    def _read_again(self) -> Iterator[bytes]:
+        """The last piece comes only when the hash is right: a file that changes under our hands (somebody drops the message, and
+        the queue uses its file again) must never reach anybody, not even by BDAT, which needs no end mark."""
         running, held = sha256(), b""
         try:
-            for piece in pieces(self.slot) if self._kept is None else (self._kept,):
+            for piece in pieces(self.slot):
                 running.update(piece)
                 if held:
                     yield held
@@ -88,25 +89,24 @@ async def open_outgoing(path: str, pool: Executor) -> Outgoing:
     slot = read_slot(path)
     try:
         if slot.content_length <= INLINE:
-            found = look_through(slot)
-        else:
-            found = await asyncio.get_running_loop().run_in_executor(pool, look_through, slot)
-        return Outgoing(slot, *found)
+            kept = slot.read() if not slot.bare else b"".join(pieces(slot))
+            return Outgoing(slot, *look_through(slot, (kept,)), kept)
+        return Outgoing(slot, *await asyncio.get_running_loop().run_in_executor(pool, look_through, slot, pieces(slot)))
     except BaseException:
         slot.close()
         raise
 
 
-def look_through(slot: Slot) -> tuple[Facts, bytes]:
-    """Read all content once; return its facts and its header. Raises Damaged and OSError."""
+def look_through(slot: Slot, content: Iterable[bytes]) -> tuple[Facts, bytes]:
+    """Read all content of a slot once; return its facts and its header. Raises Damaged and OSError."""
     running, size, eight_bit, bare, last, head = sha256(), 0, False, False, b"", bytearray()
     try:
-        for piece in (slot.chunks() if not slot.bare else pieces(slot)):
+        for piece in content:
             running.update(piece)
             size += len(piece)
             eight_bit = eight_bit or not piece.isascii()
             whole, last = (last + piece[:-1], b"\r") if piece.endswith(b"\r") else (last + piece, b"")
-            bare = bare or _BARE.search(whole) is not None
+            bare = bare or bare_newline(whole)
             if len(head) < HEADER_LIMIT:
                 head += piece[:HEADER_LIMIT - len(head)]
     except SlotError as error:
