@@ -49,6 +49,7 @@ class Ledger:
         self.path, self.local = path, local
         self.file = open(path, "ab", buffering=0)
         self.lock = threading.Lock()
+        self.deaf = False               # the power is off: nothing could be answered any more, whatever is
         self.sent_: dict[str, tuple[frozenset[str], str]] = {}
         self.acked_: set[str] = set()
         self.arrived: Counter[tuple[str, str]] = Counter()
@@ -82,8 +83,9 @@ class Ledger:
     def acked(self, name: str) -> None:
         """Note that the server took the message over."""
         with self.lock:
-            self.acked_.add(name)
-            self._write("acked", name)
+            if not self.deaf:
+                self.acked_.add(name)
+                self._write("acked", name)
 
     def found(self, recipient: str, content: bytes) -> None:
         """Note a message that a collector saw in a recipient's mailbox (or on its way out to them); trace fields may stand above ours."""
