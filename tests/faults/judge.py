@@ -56,13 +56,13 @@ class Book:
                 yield f"dropped, and here again: {id}"
 
 
-def verdicts(record: Record, seed: int = 1, without: str = "") -> Iterator[tuple[str, list[str]]]:
+def verdicts(record: Record, seed: int = 1, without: str = "", kinds: tuple[str, ...] = STATES) -> Iterator[tuple[str, list[str]]]:
     """After each promise, for each state: (where, what is broken). The last promises are looked at first: most is at stake then."""
     chance = random.Random(seed)
     states = []
     for lines, model in record.walk(without):
         if lines[-1].split(" ")[0] in PROMISES:
-            states += [(list(lines), kind, model.state(kind, chance)) for kind in STATES]
+            states += [(list(lines), kind, model.state(kind, chance)) for kind in kinds]
     root = f"{record.root}/state"
     for lines, kind, left in reversed(states):
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:

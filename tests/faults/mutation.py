@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.faults.crash_states import Record
+from tests.faults.crash_states import STATES, Record
 from tests.faults.judge import verdicts
 from tests.faults.mutants import ROOT, Mutant, mutants
 from tests.faults.mutated import VARIABLE
@@ -44,7 +44,7 @@ def main(words: list[str]) -> None:
         days = [(way, Record(Path(folder, str(number)), prelude, marked=True)) for number, (way, prelude) in enumerate(WAYS.items())]
         for way, day in days:
             assert day.ended == 0, f"{way}: {day.said}"
-        for mutant in chosen:
+        for mutant in sorted(chosen, key=lambda mutant: mutant.kind != "sync"):        # these are soon done
             table[mutant.name] = killer(mutant, days)
             print(f"{mutant.name} | {table[mutant.name]}", flush=True)
             write(table)
@@ -65,7 +65,7 @@ def _unsynced(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
     """The days that are on record, as if the syncs of this place had not been made."""
     for way, day in days:
         if mutant.name in day.places():
-            for where, broken in verdicts(day, without=mutant.name):
+            for where, broken in verdicts(day, without=mutant.name, kinds=STATES[:2]):     # the worst ones
                 if broken:
                     return _told(way, f"{where}: {broken[0]}")
     return ""

@@ -29,8 +29,8 @@ def cut_and_boot(laboratory: Laboratory, disk) -> None:
     laboratory.count["power cuts"] += 1
     laboratory.suite.end_all()
     disk.boot()
-    laboratory.ledger.deaf = False
     laboratory.start()
+    laboratory.ledger.deaf = False
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
