@@ -24,6 +24,7 @@ from tests.faults.test_crash_states import WAYS
 
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutants: written by python -m tests.faults.mutation -->", "<!-- end of mutants -->"
+OPEN = "not tried yet"
 DAMAGE = ["tests/faults/test_damage.py", "tests/servers/smtpout/test_outgoing.py"]
 PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
          "tests/core/test_queue.py", "tests/core/test_queue_desk.py", "tests/core/test_commit.py", "tests/core/test_queue_audit.py",
@@ -39,7 +40,7 @@ def main(words: list[str]) -> None:
     """Try them one after the other, writing the table down after each."""
     table = read()
     chosen = [mutant for mutant in mutants() if not words or any(word in mutant.name for word in words)
-              or "--missing" in words and mutant.name not in table]
+              or "--missing" in words and table.get(mutant.name, OPEN) == OPEN]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         days = [(way, Record(Path(folder, str(number)), prelude, marked=True)) for number, (way, prelude) in enumerate(WAYS.items())]
         for way, day in days:
@@ -113,8 +114,8 @@ def read(page: Path = PAGE) -> dict[str, str]:
 
 
 def write(table: dict[str, str], page: Path = PAGE) -> None:
-    """Put the table into the page, in the order of the code; what is no more is left out."""
-    rows = [f"| `{mutant.name.replace('|', chr(92) + '|')}` | {table[mutant.name]} |" for mutant in mutants() if mutant.name in table]
+    """Put the table into the page, in the order of the code; what is no more is left out, what is new is open."""
+    rows = [f"| `{mutant.name.replace('|', chr(92) + '|')}` | {table.get(mutant.name, OPEN)} |" for mutant in mutants()]
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]
     page.write_text("\n".join([f"{before}{BEGIN}", "| taken out | noticed by |", "|---|---|", *rows, f"{END}{after}"]))
