@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from typing import Any
 
 
@@ -74,8 +75,20 @@ class GroupCommit:
         except Exception as error:
             self._end(items, futures, error)
             return
-        synced = asyncio.get_running_loop().run_in_executor(self._executor, self._sync, items)
-        synced.add_done_callback(lambda done: self._end(items, futures, asyncio.CancelledError() if done.cancelled() else done.exception()))
+        try:
+            self._executor.submit(self._work, asyncio.get_running_loop(), items, futures)
+        except RuntimeError as error:                    # it was shut down
+            self._end(items, futures, error)
+
+    def _work(self, loop: asyncio.AbstractEventLoop, items: list, futures: list[asyncio.Future]) -> None:
+        """In the thread. It calls back by itself: a future that is chained to another costs as much again as the rest of a batch."""
+        error = None
+        try:
+            self._sync(items)
+        except BaseException as caught:
+            error = caught
+        with suppress(RuntimeError):                     # the loop has ended
+            loop.call_soon_threadsafe(self._end, items, futures, error)
 
     def _end(self, items: list, futures: list[asyncio.Future], error: BaseException | None) -> None:
         try:

@@ -112,3 +112,10 @@ async def test_housekeeping_comes_between_two_batches_and_its_failure_stops_noth
     disk.gate.release()
     await asyncio.gather(first, second)
     assert order == [[[1]], "between two batches"] and disk.synced == [[1], [2]]
+
+
+async def test_a_thread_that_has_ended_is_a_failure_like_any_other(disk):
+    disk.executor.shutdown()
+    with pytest.raises(RuntimeError):
+        await disk.commit.join(1)
+    await disk.commit.idle()
