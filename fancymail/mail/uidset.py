@@ -48,20 +48,6 @@ def ranges(uids: Iterable[int]) -> Ranges:
     return merge((uid, uid) for uid in uids)
 
 
-def intersect(some: Ranges, others: Ranges) -> Ranges:
-    """What is in both."""
-    common: Ranges = []
-    place = 0
-    for first, last in some:
-        while place < len(others) and others[place][1] < first:
-            place += 1
-        at = place
-        while at < len(others) and others[at][0] <= last:
-            common.append((max(first, others[at][0]), min(last, others[at][1])))
-            at += 1
-    return common
-
-
 def contains(uids: Ranges, uid: int) -> bool:
     """Whether a UID is in a set, by bisection."""
     place = bisect_right(uids, (uid, LARGEST)) - 1

@@ -36,10 +36,3 @@ def test_garbage_is_a_set_or_a_value_error(text):
         assert uidset.parse(text)
     except ValueError:
         pass
-
-
-@pytest.mark.parametrize("some, others, common", [
-    ([(1, 5)], [(3, 9)], [(3, 5)]), ([(1, 9)], [(2, 3), (5, 5), (9, 12)], [(2, 3), (5, 5), (9, 9)]), ([(1, 2), (4, 6)], [(3, 3)], []),
-    ([(1, 2), (4, 6), (8, 8)], [(2, 8)], [(2, 2), (4, 6), (8, 8)]), ([], [(1, 1)], []), ([(1, 1)], [], [])])
-def test_intersect(some, others, common):
-    assert uidset.intersect(some, others) == uidset.intersect(others, some) == common

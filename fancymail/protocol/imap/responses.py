@@ -1,7 +1,7 @@
 """Untagged responses and response codes as octets, each response with its CRLF, each code without its brackets.
 
-Called by servers/imap and by the engine; core renders FETCH by itself on the same strings (mail/imap/strings.py). Names and texts
-are made safe here: whatever a mailbox or a keyword is called, it stays inside of its place.
+Called by servers/imap and by the engine; what a view or a search says (EXISTS, FETCH, ESEARCH) core/imap renders on the same strings. Names and
+texts are made safe here: whatever a mailbox or a keyword is called, it stays inside of its place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from fancymail.mail.uidset import Ranges
 from fancymail.mail.uidset import text as set_text
 
 _UNSAYABLE = re.compile(rb"[^\x20-\x7e]")
-_FLAG = re.compile(r"\\?[^\x00-\x20(){%*\"\\\]\x7f-\U0010ffff]+")
 
 
 # -- status responses ------------------------------------------------------------------------------------------------
@@ -39,11 +38,6 @@ def ok(text: bytes | str, code: bytes = b"") -> bytes:
 def no(text: bytes | str, code: bytes = b"") -> bytes:
     """`* NO`: a warning."""
     return line(b"*", b"NO", text, code)
-
-
-def bad(text: bytes | str, code: bytes = b"") -> bytes:
-    """`* BAD`: an error that belongs to no command."""
-    return line(b"*", b"BAD", text, code)
 
 
 def bye(text: bytes | str, code: bytes = b"") -> bytes:
@@ -83,85 +77,9 @@ def mailboxid(objectid: str) -> bytes:
     return b"MAILBOXID (%b)" % objectid.encode()
 
 
-def inprogress(tag: bytes, done: int | None = None, goal: int | None = None) -> bytes:
-    """RFC 9585 3, as an untagged OK by itself."""
-    numbers = b" ".join(b"NIL" if number is None else b"%d" % number for number in (done, goal))
-    return ok("still at it", b"INPROGRESS (%b %b)" % (quoted(tag), numbers))
-
-
-# -- the selected mailbox --------------------------------------------------------------------------------------------
-
-def flag_list(names: Iterable[str]) -> bytes:
-    """`(\\Seen work)`; a name that could break out of the list is left out."""
-    return b"(" + " ".join([name for name in names if _FLAG.fullmatch(name) or name == "\\*"]).encode() + b")"
-
-
-def flags(names: Iterable[str]) -> bytes:
-    """`* FLAGS`: those that are defined in the mailbox."""
-    return b"* FLAGS %b\r\n" % flag_list(names)
-
-
-def permanent_flags(names: Iterable[str]) -> bytes:
-    """Those that can be changed for good, with \\* where new keywords can be made."""
-    return ok("flags that are kept", b"PERMANENTFLAGS " + flag_list(names))
-
-
-def exists(count: int) -> bytes:
-    """How many messages there are."""
-    return b"* %d EXISTS\r\n" % count
-
-
-def recent(count: int) -> bytes:
-    """How many are \\Recent (RFC 3501 7.3.2)."""
-    return b"* %d RECENT\r\n" % count
-
-
-def expunge(number: int) -> bytes:
-    """The message of this sequence number is gone, and all behind it move up."""
-    return b"* %d EXPUNGE\r\n" % number
-
-
-def vanished(uids: Ranges, earlier: bool = False) -> bytes:
-    """RFC 7162 3.2.10."""
-    return b"* VANISHED %b%b\r\n" % (b"(EARLIER) " if earlier else b"", set_text(uids).encode())
-
-
-def fetch(number: int, items: bytes, uidonly: bool = False) -> bytes:
-    """`* n FETCH (...)`, or `* uid UIDFETCH (...)` of RFC 9586 3.2."""
-    return b"* %d %b (%b)\r\n" % (number, b"UIDFETCH" if uidonly else b"FETCH", items)
-
-
-# -- results ---------------------------------------------------------------------------------------------------------
-
-def search(numbers: Sequence[int], modseq: int = 0) -> bytes:
-    """`* SEARCH`, the old form; with MODSEQ where the search had that key and found something."""
-    tail = b" (MODSEQ %d)" % modseq if modseq and numbers else b""
-    return b"* SEARCH" + _listed(numbers) + tail + b"\r\n"
-
-
-def sort(numbers: Sequence[int], modseq: int = 0) -> bytes:
-    """`* SORT` (RFC 5256 4)."""
-    tail = b" (MODSEQ %d)" % modseq if modseq and numbers else b""
-    return b"* SORT" + _listed(numbers) + tail + b"\r\n"
-
-
-def _listed(numbers: Sequence[int]) -> bytes:
-    return (" " + " ".join(map(str, numbers))).encode() if numbers else b""
-
-
-def esearch(tag: bytes, uid: bool, results: Sequence[tuple[str, bytes | int]], mailbox: str = "", uidvalidity: int = 0,
-            utf8: bool = False) -> bytes:
-    """`* ESEARCH (TAG "a") UID MIN 1 ALL 1:3` (RFC 9051 7.3.4); with a mailbox RFC 7377 2.1."""
-    correlator = b"TAG " + quoted(tag)
-    if mailbox:
-        correlator += b" MAILBOX %b UIDVALIDITY %d" % (mailbox_name(mailbox, utf8), uidvalidity)
-    told = b"".join(b" %b %b" % (name.encode(), b"%d" % value if isinstance(value, int) else value) for name, value in results)
-    return b"* ESEARCH (%b)%b%b\r\n" % (correlator, b" UID" if uid else b"", told)
-
-
-def partial(first: int, last: int, numbers: bytes) -> tuple[str, bytes]:
-    """The result of PARTIAL for `esearch` (RFC 9394 3.1); no numbers are NIL."""
-    return "PARTIAL", b"(%d:%d %b)" % (first, last, numbers or b"NIL")
+def inprogress(tag: bytes) -> bytes:
+    """RFC 9585 3, as an untagged OK by itself; how far it is nobody can tell."""
+    return ok("still at it", b"INPROGRESS (%b NIL NIL)" % quoted(tag))
 
 
 # -- mailboxes -------------------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class Clerk:
         if event.mailbox == "none":
             self.engine.no("no such mailbox", b"NONEXISTENT")
             return
-        self.engine.untagged(r.exists(3))
+        self.engine.untagged(b"* 3 EXISTS\r\n")
         self.engine.selected(event.read_only, describe(event) if self.show else "")
 
     def _enable(self, event) -> None:
@@ -91,7 +91,7 @@ class Clerk:
 
     def _idle(self, event) -> None:
         self.engine.idling()
-        self.engine.untagged(r.exists(4))
+        self.engine.untagged(b"* 4 EXISTS\r\n")
 
     def _idle_done(self, event) -> None:
         if event.done:
