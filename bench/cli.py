@@ -60,9 +60,9 @@ def measure(options: argparse.Namespace) -> None:
     try:
         bench = Bench(packages, options.rounds, options.quick, options.folder)
         for part in options.parts or PARTS:
-            began = time.monotonic()
+            began, machine = time.monotonic(), results.machine(versions(packages, part))
             bench.say(f"{part}:")
-            result = results.Result(part=part, taken=results.today(), machine=results.machine(versions(packages, part)), rows=PARTS[part].run(bench))
+            result = results.Result(part=part, taken=results.today(), machine=machine, rows=PARTS[part].run(bench))
             bench.say(f"{part}: {time.monotonic() - began:.0f} s")
             if options.quick:
                 print(f"\n{PARTS[part].page(result)}\n")

@@ -18,7 +18,7 @@ from bench.works import PARTS
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, FIGURES = ROOT / "docs/performance.md", ROOT / "docs/figures"
 NOTHING = "Not measured yet."
-ABOUT = ("processors", "memory", "kernel", "python")
+ABOUT = ("processors", "memory", "kernel", "python", "load")
 
 
 def made(text: str) -> str:

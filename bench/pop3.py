@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.peers import Dovecot, FancyMail
+from bench.peers import Dovecot, FancyMail, wait_until
 from bench.processes import cpu_seconds
-from bench.smtp import wait_until
 
 CONFIG = "[pop3]\nlogin-delay = 0\n"
 
@@ -80,7 +79,7 @@ def fill(server, mail: list[bytes]) -> None:
     with smtplib.LMTP("127.0.0.1", server.ports["lmtp"]) as client:
         for content in mail:
             client.sendmail("x@sender.test", ["alice@example.test"], content)
-    wait_until(lambda: server.listed() >= len(mail))
+    wait_until(lambda: server.delivered() >= len(mail))
 
 
 def main() -> None:

@@ -73,11 +73,12 @@ def ratio(above: Row, below: Row, figure: str) -> Ratio:
 
 
 def machine(versions: dict[str, str]) -> dict[str, str]:
-    """Return what the figures depend on: the processors, the kernel, Python, and the peers' packages."""
+    """Return what the figures depend on: the processors, the kernel, Python, what else ran, and the peers' packages."""
     model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = f"load {os.getloadavg()[0]:.1f} when it began"
     return {"processors": f"{os.cpu_count()} x {model}", "memory": f"{memory:.0f} GiB", "kernel": platform.release(),
-            "python": f"{platform.python_implementation()} {platform.python_version()}", **versions}
+            "python": f"{platform.python_implementation()} {platform.python_version()}", "load": load, **versions}
 
 
 def today() -> str:

@@ -55,8 +55,6 @@ class FancyMail(Peer):
         with SyncClient(self.doors["mailbox"]) as mailbox:
             return json.loads(mailbox.call("stats")[0]).get("delivered", 0)
 
-    listed = delivered
-
     def waiting(self) -> int:
         with SyncClient(self.doors["queue"]) as queue:
             return sum(int(count) for row in queue.rows("queues")[1] for count in row.params[1:4])      # ready, leased, deferred
