@@ -20,7 +20,7 @@ from fancymail.mail.trace import delivered_to, return_path
 from fancymail.mail.uidset import Ranges
 from fancymail.storage.ports.blobs import Blob, BlobStore
 from fancymail.storage.ports.mailboxes import (
-    AccountMailboxes, Delivered, Delivery, Keep, Mailbox, MailboxStore, Message, NoSuchMailbox, StoreFailed, Usage)
+    AccountMailboxes, Delivered, Delivery, Keep, Mailbox, MailboxExists, MailboxStore, Message, NoSuchMailbox, StoreFailed, Usage)
 
 # RFC 6154: what most clients look for, and make under names of their own when it is not there.
 FOLDERS = {"Drafts": "\\Drafts", "Sent": "\\Sent", "Junk": "\\Junk", "Trash": "\\Trash", "Archive": "\\Archive"}
@@ -63,13 +63,18 @@ class Mailboxes:
         """The mailboxes of an account, made when it has none yet. The caller knows that there is such an account."""
         account = self.store.account(name)
         if account.mailbox(INBOX) is None:
-            now = int(self.wall())
-            with account.transaction():
-                account.create(INBOX, now)
-                for folder, use in self.folders.items():
-                    if account.mailbox(folder) is None:
-                        account.create(folder, now, use)
+            try:
+                with account.transaction():
+                    self._begin(account, int(self.wall()))
+            except MailboxExists:           # another node was faster
+                pass
         return account
+
+    def _begin(self, account: AccountMailboxes, now: int) -> None:
+        account.create(INBOX, now)
+        for folder, use in self.folders.items():
+            if account.mailbox(folder) is None:
+                account.create(folder, now, use)
 
     def octets(self, message: Message) -> Iterator[bytes]:
         """A message's octets in pieces; while reading raises KeyError, BadContent, at the first piece if nothing is there."""
@@ -86,7 +91,7 @@ class Mailboxes:
         for place, arrival in enumerate(arrivals):
             by_account.setdefault(arrival.account, []).append(place)
         with self.store.transaction():
-            for name, places in by_account.items():
+            for name, places in sorted(by_account.items()):        # in one order, so that two nodes never wait for each other
                 for place, outcome in zip(places, self._deliver_to(name, [arrivals[place] for place in places])):
                     outcomes[place] = outcome
         return outcomes

@@ -51,6 +51,8 @@ class QueueManager:
     the seconds that it returns are over (or earlier).
     """
 
+    intake_class = Intake
+
     def __init__(self, index: QueueIndex, spool: Spool, options, thread: Executor, readers: Executor, *,
                  alert: Callable[[str], None] = lambda topic: None, note: Callable[..., None] = lambda event, **fields: None,
                  counters: Counter | None = None, monotonic: Callable[[], float] = time.monotonic,
@@ -60,7 +62,7 @@ class QueueManager:
         self.counters = counters if counters is not None else Counter()
         self.leases = Leases()
         self.totals: dict[tuple[str, State], list[int]] = {}
-        self.intake = Intake(index, spool, options, thread, readers, self._pushed, note, self.counters, wall)
+        self.intake = self.intake_class(index, spool, options, thread, readers, self._pushed, note, self.counters, wall)
         self._next_due: dict[str, float | None] = {}
         self._due_turn = 0
         self._offset = 0.0

@@ -87,8 +87,9 @@ class Bound:
 
     __slots__ = ("verb", "method", "kind")
 
-    def __init__(self, verb: Verb, method: Callable) -> None:
-        self.verb, self.method = verb, method
+    def __init__(self, verb: Verb, method: Callable, around: Callable[[Callable], Callable] | None) -> None:
+        self.verb, self.method = verb, around(method) if around else method
+        method = self.method
         if inspect.isasyncgenfunction(method):
             self.kind = "stream"
         else:
@@ -98,7 +99,9 @@ class Bound:
 class Server:
     """Reads requests, asks the owner's method, answers; see the module's head."""
 
-    def __init__(self, owner, *, grants: dict[str, list[str]] | None = None, failed: Callable[[str, BaseException], None] | None = None) -> None:
+    def __init__(self, owner, *, grants: dict[str, list[str]] | None = None, failed: Callable[[str, BaseException], None] | None = None,
+                 around: Callable[[Callable], Callable] | None = None) -> None:
+        """around: what each verb's method is wrapped in, if it cannot simply be called."""
         self.owner = owner
         self.name = getattr(owner, "name", type(owner).__name__.lower())
         self.grants = grants or {}              # role -> ["daemon.verb" ...]: what the settings allow to further daemons
@@ -109,7 +112,7 @@ class Server:
         self.bound: dict[bytes, Bound] = {}
         for verb in self.verbs.values():
             for name in (verb.name, *verb.aliases):
-                self.bound[name.encode()] = Bound(verb, getattr(type(owner), verb.method).__get__(owner))
+                self.bound[name.encode()] = Bound(verb, getattr(type(owner), verb.method).__get__(owner), around)
         self.doors: list[Door] = []
         self.running: dict[tuple[str, bytes], Job] = {}
         self.tasks: set[asyncio.Task] = set()

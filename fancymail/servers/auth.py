@@ -55,11 +55,12 @@ class AuthServer(Daemon):
     """Accounts, aliases and logins."""
 
     name = "auth"
+    stores = True
 
     async def started(self) -> None:
         give_back_from(HASHING)
         try:
-            self.store = SqliteAccounts(self.paths.accounts)
+            self.store = SqliteAccounts(self.paths.accounts) if self.cluster is None else self.cluster.accounts()
         except DatabaseError as error:
             raise OSError(str(error)) from error
         self.keeper = ThreadPoolExecutor(1, "keeper")

@@ -32,6 +32,7 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing
 from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
+from fancymail.servers.nodes import open_cluster
 
 RENEWAL = 5.0          # seconds between renewals of our own subscriptions
 MANY = 200             # subscriptions that are renewed at a time
@@ -46,6 +47,7 @@ class Daemon:
     """Base of all daemons: doors, peers, alerts, the common verbs. Subclasses declare verbs and the three hooks."""
 
     name = ""
+    stores = False                              # whether it stands on storage ports, which are far away in a cluster
 
     def __init__(self, settings, paths: Paths, *, config: Path | None = None, sockets: dict | None = None, console: bool = False,
                  instance: str = "") -> None:
@@ -61,6 +63,7 @@ class Daemon:
         self.alerted: dict[str, list[Callable[[], None]]] = {}
         self.draining = False
         self.ready = False                      # started() is through
+        self.cluster = open_cluster(self) if settings.storage.database else None
         self.tasks: set[asyncio.Task] = set()
 
     # -- hooks of a daemon -------------------------------------------------------------------------------------------------
@@ -137,6 +140,8 @@ class Daemon:
         """Have `alert: topic` said to the callback when there is something new; over TCP beyond this machine give its CURVE key."""
         self.check_topic(topic)
         self.callbacks.subscribe(topic, callback, key)
+        if self.cluster is not None:
+            self.cluster.watch(topic)
 
     @verb(callers="*", aliases="unsubscribe")
     def unsuscribe(self, topic: Text, callback: Callback) -> None:
@@ -169,7 +174,13 @@ class Daemon:
         return self.peer(name).call(verb, *params, timeout=timeout or self.settings.ipc.deadline)
 
     def alert(self, topic: str) -> None:
-        """Tell the subscribers of a topic that there is something new."""
+        """Tell the subscribers of a topic that there is something new; in a cluster those of other nodes, too."""
+        self.callbacks.alert(topic)
+        if self.cluster is not None:
+            self.cluster.tell(topic)
+
+    def heard(self, topic: str) -> None:
+        """Another node has something new under a topic: our subscribers want to know it."""
         self.callbacks.alert(topic)
 
     def subscribe_to(self, name: str, topic: str, wake: Callable[[], None]) -> None:
@@ -214,10 +225,14 @@ class Daemon:
 
     def spawn(self, work, what: str = "task") -> asyncio.Task:
         """Run a coroutine beside the others; its failure is logged, it is cancelled at the end."""
-        task = asyncio.get_running_loop().create_task(work)
+        task = asyncio.get_running_loop().create_task(self._able_to_wait(work))
         self.tasks.add(task)
         task.add_done_callback(lambda done: self._finished(done, what))
         return task
+
+    def _able_to_wait(self, work):
+        """A coroutine in which ports may be called, wherever their engine is."""
+        return self.cluster.fibered(work) if self.cluster is not None and self.stores else work
 
     def _finished(self, task: asyncio.Task, what: str) -> None:
         self.tasks.discard(task)
@@ -244,7 +259,9 @@ class Daemon:
         except (ValueError, RuntimeError):      # not the main thread: a test runs us
             pass
         try:
-            await self.started()
+            await self._able_to_wait(self.started())
+            if self.cluster is not None:
+                self.cluster.begin()
             self.ready = True
             self.spawn(self._keep_subscribed(), "subscriptions")
             _notify("READY=1")
@@ -272,7 +289,8 @@ class Daemon:
         self.gatekeeper = Gatekeeper(self.context, self.keys, self.settings.ipc.operators)
         self.gatekeeper.reload(self._guests(self.settings))
         self.callbacks = Callbacks(self.context, self.keys, self.name, self._key_behind)
-        self.server = Server(self, grants=self.settings.ipc.grants, failed=self._failed)
+        self.server = Server(self, grants=self.settings.ipc.grants, failed=self._failed,
+                             around=self.cluster.around if self.cluster is not None and self.stores else None)
         operators, daemons = self.paths.endpoints(self.instance)
         for endpoints, role in (([operators], "operator"), ([daemons, *self._beyond()], None)):
             door = Door(self.context, self.server, role)
@@ -307,12 +325,14 @@ class Daemon:
 
     async def _close(self) -> None:
         with suppress(Exception):
-            await asyncio.wait_for(self.stopping(), FINISH)
+            await asyncio.wait_for(self._able_to_wait(self.stopping()), FINISH)
         await self.server.finish(1.0)
         for task in list(self.tasks):
             task.cancel()
         for part in (self.callbacks, self.server, *self.peers.values(), self.gatekeeper):
             part.close()
+        if self.cluster is not None:
+            await self.cluster.close()
         self.log.info("ended")
         self.log.close()
         self.context.destroy(200)

@@ -57,18 +57,26 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     """Mailboxes."""
 
     name = "mailbox"
+    stores = True
 
     async def started(self) -> None:
         options, folder, hostname = self.settings.mailbox, self.paths.state / "mail", self.settings.server.hostname
         self.thread = ThreadPoolExecutor(1, "blobs")
         self.readers = ThreadPoolExecutor(2, "read")
-        self.blobs = FileBlobs(folder / "blobs")
-        self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes)
+        if self.cluster is None:
+            self.blobs = FileBlobs(folder / "blobs")
+            self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes)
+            self.turn = Turn(self.records.transaction)
+        else:
+            self.blobs, self.records, self.turn = self.cluster.blobs(), self.cluster.mailboxes(options.changes), self.cluster.turn()
         self.mailboxes = Mailboxes(self.records, self.blobs, folders=options.folders, keep=_times(options))
         self.filing, self.auditor = Filing(self.mailboxes), MailboxAudit(self.mailboxes)
-        self.turn = Turn(self.records.transaction)
         self.derivation = Derivation(self.records, self.blobs, self.turn, self.readers, self.log)
-        self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
+        if self.cluster is None:
+            self.reader = SqliteReader(folder, options.shards, derive=self.derivation.derive, run=self._read)
+        else:
+            self.mailboxes.stowage.small = self.settings.storage.small
+            self.reader = self.cluster.reader(self.derivation.derive, self.readers)
         self.uploads = Uploads(self.thread, self.mailboxes.stowage.sync)
         self.incoming = _folder(folder / "incoming")
         self.maildrops = Maildrops()
@@ -87,7 +95,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.indexing = Indexing(folder, options.shards, options.search_index, self.log, lambda: self.turn.count)
         self.metrics.gauges["indexed"] = lambda: self.indexing.count
         self.spawn(self.quotas.run(), "quotas")
-        self.spawn(self.indexing.run(), "indexing")
+        if self.cluster is None:            # a database of its own searches in its own way
+            self.spawn(self.indexing.run(), "indexing")
         self.spawn(self._purge(), "purge")
         self.spawn(self._sweep(), "sweep")
 
@@ -332,6 +341,11 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.pace.say(topic)
         self.quotas.look(topic)
 
+    def heard(self, topic: str) -> None:
+        """Mail came or went on another node."""
+        super().heard(topic)
+        self.quotas.look(topic)
+
     def _accounts_changed(self) -> None:
         self.recipients.doubt()
         self.quotas.look_at_all()
@@ -419,6 +433,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
             for some in _slices(stale, 500):
                 self._watched(lambda: self.mailboxes.unnamed(some))
                 await asyncio.sleep(0)
+            if self.cluster is not None:
+                await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
 
     def _watched(self, work) -> None:
         try:

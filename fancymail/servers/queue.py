@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import chain
 
 import msgspec
@@ -20,10 +21,12 @@ from fancymail.core.orphans import Orphans
 from fancymail.core.queue import QueueManager
 from fancymail.core.queue_audit import QueueAudit, rebuild
 from fancymail.core.queue_desk import QueueDesk
+from fancymail.core.queue_node import NodeQueue
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
 from fancymail.servers.daemon import Daemon
-from fancymail.storage.ports.queue import IndexFailed, State
+from fancymail.servers.nodes import Alone
+from fancymail.storage.ports.queue import Fenced, IndexFailed, State
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.spool import PROVEN, DiskSpool
 from fancymail.storage.sqlite.queue import open_index, problems, set_aside
@@ -32,6 +35,7 @@ WRITERS = "smtpin smtpout mailbox"
 ENTRANTS = "smtpin"         # who makes its slots durable by itself
 CONSUMERS = "mailbox smtpout"
 SWEEP = 3600.0              # seconds between two looks for orphans
+MENDED = 12                 # signs of life of a node between two looks for messages that fell through
 TAKE_LIMIT = 256            # messages of one `take`: two frames for each must fit into one answer
 
 
@@ -52,27 +56,41 @@ class QueueServer(Daemon):
     """The mail queue."""
 
     name = "queue"
+    stores = True
 
     async def started(self) -> None:
-        options, folder = self.settings.queue, self.paths.queues
+        options = self.settings.queue
         self.thread = ThreadPoolExecutor(1, "sync")
         self.readers = ThreadPoolExecutor(2, "hash")
+        self.alone, manager, self._on_time = nullcontext(), QueueManager, self._tick
+        if self.cluster is None:
+            new = self._open_files()
+        else:
+            (self.index, self.spool), new, manager, self.alone = self.cluster.queue(), False, NodeQueue, Alone(self.cluster.db)
+            self._on_time = lambda: self.spawn(self._tick_beside(), "tick")
+        self.manager = manager(self.index, self.spool, options, self.thread, self.readers,
+                               alert=self.alert, note=self.log.info, counters=self.counters)
+        self.manager.open()
+        self.manager.intake.unsynced = new
+        self.desk, self.auditor = QueueDesk(self.manager), QueueAudit(self.manager)
+        boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+        self.orphans = Orphans(self.index, self.spool, self.manager.intake, options.orphan_age, boot_clock)
+        self._gauges()
+        self.timer = self.loop.call_later(0, self._on_time)
+        self.spawn(self._sweep(), "orphans")
+        if self.cluster is not None:
+            self.spawn(self._live(), "node")
+
+    def _open_files(self) -> bool:
+        """On one machine: the index and the folders of slots. Whether the index is new."""
+        options, folder = self.settings.queue, self.paths.queues
         self.spool = DiskSpool(folder, options.queues, folder / "index.db-wal", recycle=options.recycle)
         self.index, new, wrong = open_index(folder / "index.db", cache=options.cache)
         if new and (found := rebuild(self.index, self.spool, list(options.queues))):
             self.log.error("index made anew from the slots", messages=found, reason=wrong or "there was none")
-        self.manager = QueueManager(self.index, self.spool, options, self.thread, self.readers,
-                                    alert=self.alert, note=self.log.info, counters=self.counters)
-        self.manager.open()
-        self.manager.intake.unsynced = new
-        self.desk, self.auditor = QueueDesk(self.manager), QueueAudit(self.manager)
         if (kind := self.spool.filesystem()) not in PROVEN:
             self.log.warning("filesystem not proven", kind=kind, proven=",".join(PROVEN), folder=str(folder))
-        boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.orphans = Orphans(self.index, self.spool, self.manager.intake, options.orphan_age, boot_clock)
-        self._gauges()
-        self.timer = self.loop.call_later(0, self._tick)
-        self.spawn(self._sweep(), "orphans")
+        return new
 
     async def stopping(self) -> None:
         self.timer.cancel()
@@ -133,7 +151,7 @@ class QueueServer(Daemon):
     @verb(callers=CONSUMERS, remember=True)
     def pop(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
         """Get the next messages; remove a file, or say done, to settle it. An error when there is none."""
-        with refusals():
+        with refusals(), self.alone:
             entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role, popped=True)
         if not entries:
             raise IpcError("4.0.0", f"no message in queue {queue}")
@@ -142,20 +160,20 @@ class QueueServer(Daemon):
     @verb(callers=CONSUMERS, remember=True)
     def take(self, queue: QueueName, count: Count, *, caller: Caller) -> list:
         """Get up to count messages, for each its slot and JSON: id, attempts, pending recipients, first, size. None: ok alone."""
-        with refusals():
+        with refusals(), self.alone:
             entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role)
         return list(chain.from_iterable((self.manager.path(entry), self.manager.told(entry)) for entry in entries))
 
     @verb(callers=CONSUMERS)
     def done(self, queue: QueueName, *slots: SlotPath) -> None:
         """Settle messages: they leave the queue."""
-        with refusals():
+        with refusals(), self.alone:
             self.manager.done(queue, *slots)
 
     @verb(callers=CONSUMERS)
     async def result(self, queue: QueueName, slot: SlotPath, *results: Json) -> bool:
         """Keep what became of single recipients (lists of results), durably; 1 when that settled the whole message."""
-        with refusals():
+        with refusals(), self.alone:
             return await self.manager.result(queue, slot, *results)
 
     @verb(callers=CONSUMERS)
@@ -170,26 +188,26 @@ class QueueServer(Daemon):
     @verb(callers=CONSUMERS)
     def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "") -> None:
         """Give a message back; it is handed out again after these seconds."""
-        with refusals():
+        with refusals(), self.alone:
             self.manager.defer(queue, slot, seconds, reason[:500])
             self._rearm()
 
     @verb(callers=CONSUMERS)
     def renew(self, queue: QueueName, slot: SlotPath, seconds: Seconds = 0, *, caller: Caller) -> float:
         """Hold a message for longer; answers for how many seconds. An error when somebody else has it by now."""
-        with refusals():
+        with refusals(), self.alone:
             return self.manager.renew(queue, slot, seconds, caller.role)
 
     @verb(callers=CONSUMERS, operator=False, remember=True)
     def resume(self, queue: QueueName, *, caller: Caller) -> int:
         """Said by a consumer that begins anew: what its role held before is ready again. Answers how many messages that were."""
-        with refusals():
+        with refusals(), self.alone:
             return self.manager.resume(queue, caller.role)
 
     @verb(callers=CONSUMERS)
     async def reject(self, queue: QueueName, slot: SlotPath, reason: Text) -> None:
         """Have a message that cannot be handled put aside: into corrupt if its content was changed, else into dead."""
-        with refusals():
+        with refusals(), self.alone:
             await self.manager.reject(queue, slot, reason)
 
     # -- the operator --------------------------------------------------------------------------------------------------
@@ -226,25 +244,25 @@ class QueueServer(Daemon):
     @verb
     async def hold(self, queue: QueueName, *which: Text) -> int:
         """Keep messages from being handed out: slots, `all`, or conditions as sender=*@example.org; answers how many."""
-        with refusals():
+        with refusals(), self.alone:
             return await self.desk.hold(queue, *which)
 
     @verb
     async def release(self, queue: QueueName, *which: Text) -> int:
         """End the hold of messages, chosen as for hold."""
-        with refusals():
+        with refusals(), self.alone:
             return await self.desk.release(queue, *which)
 
     @verb
     async def retry(self, queue: QueueName, *which: Text) -> int:
         """Make deferred, dead or (if whole) corrupt messages ready now, chosen as for hold."""
-        with refusals():
+        with refusals(), self.alone:
             return await self.desk.retry(queue, *which)
 
     @verb
     async def drop(self, queue: QueueName, *which: Text) -> int:
         """Remove messages for good, telling nobody; chosen as for hold."""
-        with refusals():
+        with refusals(), self.alone:
             return await self.desk.drop(queue, *which)
 
     @verb
@@ -258,6 +276,8 @@ class QueueServer(Daemon):
     async def mend(self, adopt: Flag = False) -> dict:
         """Repair what can be: counters, rows whose file is gone (they end as lost); with adopt take in whole slots that no row names. A
         damaged index is put aside, and the daemon begins anew with one made from the slots. Answers how many of each, as JSON."""
+        if self.cluster is not None:
+            raise IpcError("5.5.0", "the index of a cluster is its database's to keep whole")
         with refusals():
             index = self.paths.queues / "index.db"
             if wrong := await self.loop.run_in_executor(self.readers, problems, index):
@@ -272,17 +292,49 @@ class QueueServer(Daemon):
     def _tick(self) -> None:
         wait = 1.0
         try:
-            wait = self.manager.tick()
+            with self.alone:
+                wait = self.manager.tick()
         except (IndexFailed, OSError) as error:
             self.log.error("disk refuses", reason=str(error))
-        self.timer = self.loop.call_later(wait, self._tick)
+        self.timer = self.loop.call_later(wait, self._on_time)
+
+    async def _tick_beside(self) -> None:
+        """In a cluster, where a tick waits for the database."""
+        self._tick()
+
+    async def _live(self) -> None:
+        """In a cluster: show the others that we live, and take over what those left who do not."""
+        lease, renewed, shaken = self.settings.storage.lease, self.loop.time(), 0
+        while True:
+            shaken += 1
+            try:
+                self.index.renew()
+                with self.alone:
+                    if self.loop.time() - renewed > lease:
+                        self.manager.recount()
+                    renewed = self.loop.time()
+                    if shaken >= MENDED:
+                        self.manager.mend()
+                        shaken = 0
+                    while taken := self.index.adopt(TAKE_LIMIT):
+                        self.manager.adopted(taken)
+                if self.manager.intake.broken:          # it is there again
+                    self.manager.intake.tick()
+            except Fenced as error:
+                self.log.error("node is not ours", reason=str(error))
+                self.stop()
+                return
+            except (IndexFailed, OSError) as error:
+                self.log.error("database away", reason=str(error))
+                shaken = MENDED
+            await asyncio.sleep(lease / 3)
 
     def _rearm(self) -> None:
         """A message was deferred: it may be due before the next tick."""
         wait = self.manager.seconds_to_due()
         if wait is not None and self.loop.time() + wait < self.timer.when():
             self.timer.cancel()
-            self.timer = self.loop.call_later(max(wait, 0), self._tick)
+            self.timer = self.loop.call_later(max(wait, 0), self._on_time)
 
     async def _sweep(self) -> None:
         """At the start, for what a crash left, and every hour."""

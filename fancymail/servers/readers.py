@@ -1,6 +1,7 @@
-"""Where daemons that show mail read mailboxes: the shards of this machine, or fm-mailbox by its verbs where it runs elsewhere.
+"""Where daemons that show mail read mailboxes: the shards of this machine, the database of a cluster, or fm-mailbox by its verbs where it
+runs elsewhere.
 
-Used by fm-imap and fm-pop3. The two say the same (storage/ports/reader.py); on one machine the files need no copy and no hop.
+Used by fm-imap and fm-pop3. They all say the same (storage/ports/reader.py); on one machine the files need no copy and no hop.
 """
 
 from __future__ import annotations
@@ -17,4 +18,6 @@ def open_reader(daemon: Daemon, **options: Any) -> Reader:
     """Return the reader that fits where fm-mailbox runs; options are those of SqliteReader."""
     if daemon.settings.ipc.peers.get("mailbox", "").startswith("tcp:"):
         return VerbReader(lambda: daemon.peer("mailbox"))
+    if daemon.cluster is not None:
+        return daemon.cluster.reader(options.get("derive"))
     return SqliteReader(daemon.paths.mail, daemon.settings.mailbox.shards, **options)

@@ -5,7 +5,7 @@ call would stop its daemon for a round trip. So a daemon that stands on one runs
 stepped inside a greenlet. When a port's call has to wait (`wait`), the greenlet hands the engine's coroutine to the loop, others have their turn,
 and the call goes on where it was. Outside of a fiber `wait` blocks: a worker thread until the loop's answer, a tool or a test until it is there.
 
-Used by the engines of storage/postgres and storage/s3, and by servers/cluster.py. Daemons on files never import it.
+Used by the engines of storage/postgres and storage/s3, and by servers/nodes.py. Daemons on files never import it.
 """
 
 from __future__ import annotations
@@ -59,10 +59,11 @@ async def fibered(coroutine: Coroutine) -> Any:
     return await Steps(coroutine)
 
 
-def around(method: Callable) -> Callable:
-    """A method of a daemon (plain, coroutine, or async generator) so that ports may be called in it; the last two stay what they are."""
+def around(method: Callable, begun: Callable[[], Awaitable]) -> Callable:
+    """A method of a daemon (plain, coroutine, or async generator) so that ports may be called in it, once `begun` lets it; a generator stays one."""
     if inspect.isasyncgenfunction(method):
         async def stream(*values: Any, **named: Any) -> AsyncIterator:
+            await begun()
             answers = method(*values, **named)
             try:
                 while True:
@@ -76,6 +77,8 @@ def around(method: Callable) -> Callable:
         return stream
 
     async def later(*values: Any, **named: Any) -> Any:
+        await begun()
+
         async def call() -> Any:
             result = method(*values, **named)
             return await result if inspect.isawaitable(result) else result

@@ -17,6 +17,7 @@ from .section import Section
 from .server import Server
 from .smtpin import SmtpIn
 from .smtpout import SmtpOut
+from .storage import Storage
 from .tls import Tls
 
 
@@ -27,6 +28,7 @@ class Settings(Section):
     ipc: Ipc = Ipc()
     log: Log = Log()
     tls: Tls = Tls()
+    storage: Storage = Storage()
     auth: Auth = Auth()
     queue: Queue = Queue()
     smtpin: SmtpIn = SmtpIn()

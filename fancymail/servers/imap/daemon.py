@@ -38,8 +38,8 @@ class ImapDaemon(Front):
         """Open the ports."""
         settings = self.settings.imap
         self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
-        self.store, self.reader = MailStore(self.ask), open_reader(self, derive=self.derive, run=self.beside)
         self.threads = ThreadPoolExecutor(2, "scan")
+        self.store, self.reader = MailStore(self.ask), open_reader(self, derive=self.derive, run=self.beside)
         self.audience = Audience(lambda account: self.subscribe_to("mailbox", account, lambda: self._changed(account)),
                                  lambda account: self.unsubscribe_from("mailbox", account), settings.images)
         self.images = Images(self.reader, self.store, self.spawn, settings.images)

@@ -22,6 +22,7 @@ from fancymail.servers.injection import Injection
 from fancymail.servers.listener import RESERVED, Network, inside
 from fancymail.servers.smtpin.directory import Directory
 from fancymail.servers.smtpin.outbox import Outbox
+from fancymail.servers.smtpin.pushing import Pushing
 from fancymail.servers.smtpin.session import SmtpSession
 from fancymail.servers.smtpin.slots import SlotPool
 from fancymail.servers.smtpin.transaction import QUEUES
@@ -41,7 +42,7 @@ class SmtpInServer(Injection, Front):
         settings = self.settings.smtpin
         self.directory = Directory(self.ask, (settings.verdict_lifetime, settings.refusal_lifetime))
         self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
-        self.outbox = Outbox(self.ask, self.paths.queues, self.log)
+        self.outbox = Outbox(self.ask, self.paths.queues, self.log) if self.cluster is None else Pushing(self.ask)
         self.full_accounts: frozenset[str] = frozenset()
         self.subscribe_to("auth", "accounts", self.directory.forget)
         self.subscribe_to("mailbox", "full", lambda: self.spawn(self._ask_who_is_full(), "quotas"))

@@ -64,6 +64,10 @@ class IndexFailed(Exception):
     """The index could not be read or written (a full or broken disk); the message says why. Nothing of the call counts."""
 
 
+class Fenced(IndexFailed):
+    """In a cluster: another process has our node's name, or took this node for dead. Begin anew."""
+
+
 class QueueIndex(Protocol):
     """All pushed messages of all queues. Every call is one transaction. Raises IndexFailed when the disk refuses."""
 

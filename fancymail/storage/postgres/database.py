@@ -1,6 +1,6 @@
 """One PostgreSQL database (or whatever speaks its protocol) behind synchronous ports: connections, transactions that nest, retries.
 
-Made by servers/cluster.py, by `fancymail migrate` and by tests, one for each process; the engines of this package share it. Raw SQL over asyncpg.
+Made by servers/nodes.py and by tests, one for each process; the engines of this package share it. Raw SQL over asyncpg.
 It keeps to what distributed databases can do too: no LISTEN, no advisory locks, no LOCK TABLE; what fails as 40001 or 40P01 is done again.
 
     db = Database(dsn, Waiter(loop))
@@ -32,8 +32,8 @@ CONNECT = 5.0                   # seconds that a connection may take to be there
 COMMAND = 30.0                  # seconds of one statement
 AGAIN = 12                      # times that a transaction is tried
 PAUSE = 0.005                   # seconds before the second time; it grows
-LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.exceptions.AdminShutdownError,
-        asyncpg.exceptions.CannotConnectNowError, asyncpg.exceptions.CrashShutdownError)
+LOST = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError, asyncpg.PostgresConnectionError,
+        asyncpg.exceptions.AdminShutdownError, asyncpg.exceptions.CannotConnectNowError, asyncpg.exceptions.CrashShutdownError)
 CONFLICTS = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)          # 40001, 40P01
 
 
@@ -144,7 +144,7 @@ class Database:
         """One moment of the database: `fetch = ...; await fetch(sql, ...)`, all of it as it was then."""
         pool = await self.pool()
         with _failing():
-            async with pool.acquire(timeout=CONNECT) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+            async with pool.acquire(timeout=COMMAND) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
                 yield connection.fetch
 
     async def pool(self) -> asyncpg.Pool:
@@ -180,7 +180,7 @@ class Database:
     async def _prepare(self, session: Session) -> None:
         """Send what stands before the first statement of each level."""
         if session.connection is None:
-            session.connection = await (await self.pool()).acquire(timeout=CONNECT)
+            session.connection = await (await self.pool()).acquire(timeout=COMMAND)
         if not session.begun:
             await session.connection.execute("BEGIN")
             session.begun = True

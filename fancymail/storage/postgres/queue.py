@@ -18,7 +18,7 @@ import asyncpg
 
 from fancymail import __version__
 from fancymail.storage.ports.mailboxes import StoreFailed
-from fancymail.storage.ports.queue import ACCEPTED, Entry, IndexFailed, Position, State, Total
+from fancymail.storage.ports.queue import ACCEPTED, Entry, Fenced, IndexFailed, Position, State, Total
 
 from .contents import keep_alive, throw_away
 from .database import Database, transactional
@@ -46,10 +46,6 @@ _ADOPT = f"""WITH left_over AS (SELECT id, node FROM message WHERE node IN (SELE
     ORDER BY node, queue, state, due, seq LIMIT $2 FOR UPDATE SKIP LOCKED)
     UPDATE message SET node = $1, state = CASE WHEN state = 1 THEN 0 ELSE state END FROM left_over WHERE message.id = left_over.id
     RETURNING {RETURNED}, left_over.node"""
-
-
-class Fenced(IndexFailed):
-    """Another process has our node's name, or took this node for dead: begin anew."""
 
 
 def _guarded(method):

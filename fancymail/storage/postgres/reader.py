@@ -6,6 +6,8 @@ What was not derived yet it has fm-mailbox derive (`derive`). Words are looked f
 
 from __future__ import annotations
 
+import asyncio
+import functools
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -39,35 +41,53 @@ _PLACES = {"header": ("header_text",), "body": ("text",), "text": ("header_text"
 Derive = Callable[[str, int, Ranges], Awaitable[None]]
 
 
+def in_task(method: Callable) -> Callable:
+    """A session of fm-imap takes the first steps of a command outside of any task; asyncpg wants to be in one."""
+    @functools.wraps(method)
+    async def call(*values: Any, **named: Any) -> Any:
+        return await asyncio.get_running_loop().create_task(method(*values, **named))
+    return call
+
+
+async def nothing(account: str, mailbox: int, uids: Ranges) -> None:
+    """Derive nothing."""
+
+
 class PostgresReader:
     """All accounts of the cluster."""
 
-    def __init__(self, db: Database, contents: Any, derive: Derive) -> None:
+    def __init__(self, db: Database, contents: Any, derive: Derive | None = None) -> None:
         """contents: its coroutine `octets(content, start, length)` gives octets of a message; raises KeyError."""
-        self.db, self.contents, self.derive = db, contents, derive
+        self.db, self.contents, self.derive = db, contents, derive or nothing
 
+    @in_task
     async def mailboxes(self, account: str) -> list[Mailbox]:
         """All of an account."""
         return list(map(Mailbox._make, await self.db.fetch(f"{OWN} ORDER BY name", account)))
 
+    @in_task
     async def mailbox(self, account: str, name: str) -> Mailbox | None:
         """One, or None."""
         return next(map(Mailbox._make, await self.db.fetch(f"{OWN} AND name = $2", account, name)), None)
 
+    @in_task
     async def subscriptions(self, account: str) -> list[str]:
         """Subscribed names."""
         return [name for name, in await self.db.fetch(f"SELECT name FROM mailbox WHERE account = {MINE} AND subscribed <> 0 "
                                                       f"UNION SELECT name FROM subscription WHERE account = {MINE} ORDER BY name", account)]
 
+    @in_task
     async def metadata(self, account: str, mailbox: int = 0) -> dict[str, bytes]:
         """Entries of a mailbox or of the account."""
         return dict(await self.db.fetch(f"SELECT name, value FROM metadata WHERE account = {MINE} AND mailbox = $2 ORDER BY name", account, mailbox))
 
+    @in_task
     async def acl(self, account: str, mailbox: int) -> dict[str, str]:
         """Identifier -> rights."""
         return dict(await self.db.fetch(f"SELECT identifier, rights FROM acl WHERE account = {MINE} AND mailbox = $2 ORDER BY identifier",
                                         account, mailbox))
 
+    @in_task
     async def shared(self, account: str) -> list[Shared]:
         """What others gave an account rights to."""
         rows = await self.db.fetch(SHARED, [account, f"-{account}", "anyone", "-anyone"], account)
@@ -89,6 +109,7 @@ class PostgresBox:
     def __init__(self, reader: PostgresReader, account: str, mailbox: int) -> None:
         self.reader, self.account, self.mailbox, self.number = reader, account, mailbox, 0
 
+    @in_task
     async def load(self) -> Loaded:
         """All of it."""
         async with self.reader.db.moment() as fetch:
@@ -97,6 +118,7 @@ class PostgresBox:
         uids, flags, modseqs = zip(*rows) if rows else ((), (), ())
         return Loaded(box, keywords, array("I", uids), array("Q", flags), array("Q", modseqs))
 
+    @in_task
     async def changes(self, modseq: int, uidnext: int) -> Changes:
         """What became of it since."""
         async with self.reader.db.moment() as fetch:
@@ -112,6 +134,7 @@ class PostgresBox:
                                self.number, self.mailbox, modseq, *values)
         return Changes(box, keywords, list(map(State._make, rows)), vanished)
 
+    @in_task
     async def columns(self, names: Sequence[str], uids: Ranges, kept: bool = False) -> list[tuple]:
         """Values in bulk."""
         if not uids:
@@ -125,6 +148,7 @@ class PostgresBox:
                 rows = [row for row in rows if row[0] not in without]
         return rows
 
+    @in_task
     async def octets(self, content: Content, start: int = 0, length: int | None = None) -> bytes:
         """Octets of a message."""
         if content.length <= SMALL and (kept := await self._kept(content)) is not None:
@@ -137,6 +161,7 @@ class PostgresBox:
                                           self.account, content.blob)
         return rows[0][0] if rows else None
 
+    @in_task
     async def matching(self, words: Sequence[str], place: str, uids: Ranges) -> list[int]:
         """UIDs of those with all the words; the database looks through the texts, a slice of messages at a time."""
         there = [row[0] for row in await self.columns(("version",), uids)]          # derives what was not

@@ -19,13 +19,7 @@ class CacheFiles(FileBlobs):
     """The contents that this node has at hand. `boot` is the file that names the running kernel."""
 
     def __init__(self, root: Path | str, boot: Path = BOOT) -> None:
-        root = Path(root)
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mark, now = root / "boot", boot.read_text().strip()
-        if not mark.exists() or mark.read_text() != now:
-            for path in root.glob("[0-9a-f][0-9a-f]/*"):
-                path.unlink()
-            mark.write_text(now)
+        forget_before_boot(Path(root), boot, "blobs")
         super().__init__(root)
 
     def trust(self) -> None:
@@ -55,6 +49,19 @@ class CacheFiles(FileBlobs):
             total -= size
             going.append(blob)
         return self.discard(going)
+
+
+def forget_before_boot(root: Path, boot: Path, what: str) -> None:
+    """Delete copies of before a power cut. Only what we have marked as copies: anything else may be all that there is, and raises OSError."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark, now = root / "boot", boot.read_text().strip()
+    if not mark.exists():
+        if any(path.is_file() for path in root.rglob("*")):
+            raise OSError(f"{root} holds {what} of a single machine, which are no copies: a node of a cluster wants a state folder of its own")
+    elif mark.read_text() != now:
+        for path in root.glob("*/*"):
+            path.unlink()
+    mark.write_text(now)
 
 
 def has(files: FileBlobs, blob: bytes) -> bool:

@@ -85,3 +85,24 @@ def test_a_statement_is_planned_once_whatever_is_bound_to_it(tmp_path):
     for number in range(5):
         assert database.execute("SELECT b FROM thing WHERE a = ? AND b BETWEEN ? AND ?", (number, number, number + 1)).fetchall() == []
     assert again == [0] * 5
+
+
+def test_what_only_adds_is_no_obstacle_for_the_version_before(tmp_path):
+    before = (Step("first", "CREATE TABLE one (x)"),)
+    after = (*before, Step("second", "CREATE TABLE two (x)", additive=True))
+    open_database(tmp_path / "a.db", after).close()
+    open_database(tmp_path / "a.db", before).execute("INSERT INTO one VALUES (1)")
+    open_database(tmp_path / "a.db", (*after, Step("third", "DROP TABLE two"))).close()
+    with pytest.raises(DatabaseError, match="newer FancyMail"):
+        open_database(tmp_path / "a.db", before)
+
+
+def test_a_database_of_the_first_version_learns_which_steps_only_add(tmp_path):
+    old = apsw.Connection(str(tmp_path / "a.db"))
+    step = Step("first", "CREATE TABLE one (x)")
+    old.execute("CREATE TABLE migration (number INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL) STRICT")
+    old.execute(step.sql)
+    old.execute("INSERT INTO migration VALUES (1, ?, ?)", (step.name, step.checksum))
+    old.close()
+    db = open_database(tmp_path / "a.db", (step, Step("second", "CREATE TABLE two (x)", additive=True)))
+    assert list(db.execute("SELECT number, additive FROM migration")) == [(1, 0), (2, 1)]
