@@ -1,6 +1,8 @@
 """The proof is proven: each durable call is taken out in turn, and something must notice. Writes the table of docs/reliability.md.
 
-    python -m tests.faults.mutation [--missing] [WORD...]     # all mutants, those not in the table yet, those whose name has a word in it
+    python -m tests.faults.mutation                 # all mutants
+    python -m tests.faults.mutation WORD...         # those whose name has a word in it; --missing: those not tried yet
+    python -m tests.faults.mutation --list          # try none, bring the list in step with the code
 
 Three days are recorded, and judged as if the syncs of one place in the code had not been made. Where that does not do (a rename, a check,
 a PRAGMA), a day is lived, damage is done, and the tests of the parts are run with the call taken out of the code. What nothing notices
@@ -39,6 +41,8 @@ REASONS: dict[str, str] = {
 def main(words: list[str]) -> None:
     """Try them one after the other, writing the table down after each."""
     table = read()
+    if "--list" in words:
+        return write(table)
     chosen = [mutant for mutant in mutants() if not words or any(word in mutant.name for word in words)
               or "--missing" in words and table.get(mutant.name, OPEN) == OPEN]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:

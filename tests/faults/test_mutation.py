@@ -37,7 +37,7 @@ def test_a_broken_build_is_caught(tmp_path):
 
 def test_every_durable_call_is_in_the_table():
     table = read()
-    assert not [mutant.name for mutant in mutants() if mutant.name not in table], "run `python -m tests.faults.mutation --missing`"
+    assert not [mutant.name for mutant in mutants() if mutant.name not in table], "run `python -m tests.faults.mutation --missing` (or --list)"
     assert not [name for name, found in table.items() if found == "NOTHING"]
 
 
