@@ -77,16 +77,6 @@ def test_a_transaction_is_all_or_nothing(tmp_path):
     assert list(db.execute("SELECT * FROM one")) == [] and not db.in_transaction
 
 
-def test_a_statement_is_planned_once_whatever_is_bound_to_it(tmp_path):
-    step = Step("things", "CREATE TABLE thing(a INTEGER, b INTEGER, PRIMARY KEY(a, b)) WITHOUT ROWID; CREATE INDEX some ON thing(a) WHERE b & 8;")
-    database = open_database(tmp_path / "x.db", (step,))
-    again = []
-    database.trace_v2(apsw.SQLITE_TRACE_PROFILE, lambda event: again.append(event["stmt_status"]["SQLITE_STMTSTATUS_REPREPARE"]))
-    for number in range(5):
-        assert database.execute("SELECT b FROM thing WHERE a = ? AND b BETWEEN ? AND ?", (number, number, number + 1)).fetchall() == []
-    assert again == [0] * 5
-
-
 def test_what_only_adds_is_no_obstacle_for_the_version_before(tmp_path):
     before = (Step("first", "CREATE TABLE one (x)"),)
     after = (*before, Step("second", "CREATE TABLE two (x)", additive=True))

@@ -6,6 +6,7 @@ import multiprocessing
 import random
 from hashlib import sha256
 
+import apsw
 import pytest
 
 from fancymail.mail.mailbox import FLAGGED
@@ -144,3 +145,20 @@ async def test_another_file_in_its_place_is_not_mistaken(store, reader, tmp_path
     store.account(ALICE).deliver([message()], NOW)
     reader.close()
     assert (await reader.mailbox(ALICE, "INBOX")).messages == 1
+
+
+async def test_a_question_is_planned_once_whatever_is_bound_to_it(store, reader):
+    box = store.account(ALICE).mailbox("INBOX")
+    opened = reader.open(ALICE, box.id)
+    for account in (store.account(ALICE), store.account(BOB)):
+        account.deliver([message()] * 5, NOW)
+    await reader.mailbox(ALICE, "INBOX")
+    planned = []
+    reader.shards[0].connection.authorizer = lambda *what: planned.append(what) or apsw.SQLITE_OK      # asked whenever a statement is parsed
+    assert await opened.columns(("blob", "length", "prefix", "octets"), [(1, 1)]) and await reader.mailbox(BOB, "Other") is None
+    assert planned
+    planned.clear()
+    for uid in range(2, 6):
+        assert len(await opened.columns(("blob", "length", "prefix", "octets"), [(uid, uid)])) == 1
+    assert (await reader.mailbox(BOB, "INBOX")).messages == 5
+    assert not planned
