@@ -23,7 +23,8 @@ from fancymail.cli import pidfile, ready
 from fancymail.cli.terminal import console, duration, json_line, octets, table
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.sync import SyncClient
-from fancymail.servers.child import drop_root, give_state, identity, set_name
+from fancymail.servers.child import drop_root, give_state, identity
+from fancymail.servers.containment.privileges import set_name
 from fancymail.servers.launch import DAEMONS, instances
 from fancymail.servers.supervisor import STAGES, Supervisor, listeners_of
 

@@ -169,7 +169,10 @@ class Intake:
             return self._pushing[id]
         if id in self._burnt:
             return _failing(Refusal("4.3.0", f"{id} could not be stored; ask for another slot"))
-        if self._is_known(id):
+        known = None if id in self._given else self.index.find(id)
+        if known is not None and known.queue != queue:
+            return _failing(Refusal("5.5.4", f"{id} is not a slot of queue {queue}"))
+        if known or (id not in self._given and self.was_ended(id)):
             return None
         try:
             self._require_disk()

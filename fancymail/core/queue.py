@@ -23,7 +23,7 @@ from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
 from fancymail.storage.ports.spool import SlotUnfit, Spool, Told
 
 from .intake import Intake, Refusal
-from .lease import Leases
+from .lease import Lease, Leases
 from .settlement import ending, merge, pending, read, shown
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
@@ -123,7 +123,10 @@ class QueueManager:
 
     def done(self, queue: str, *paths: str) -> None:
         """End messages: they are settled. Fine in any state, from anybody who knows the path, any number of times."""
-        self._end(queue, [self.id_of(queue, path) for path in paths], "done")
+        ids = [self.id_of(queue, path) for path in paths]
+        for id in ids:
+            self._require_in(queue, id, self.leases.get(id) or self.index.find(id))
+        self._end(queue, ids, "done")
 
     async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
         """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
@@ -147,7 +150,7 @@ class QueueManager:
         news = [result for part in results for result in read(part)]
         if self.intake.was_ended(id):
             return True
-        entry = self._known(id)
+        entry = self._known(queue, id)
         merge(entry, news)
         ended = entry.count > 0 and not pending(entry)
         if ended:
@@ -161,7 +164,7 @@ class QueueManager:
         id = self.id_of(queue, path)
         if self.intake.was_ended(id):
             return
-        entry = self._known(id)
+        entry = self._known(queue, id)
         if entry.state is not State.LEASED:
             return
         self.leases.end(id)
@@ -177,7 +180,7 @@ class QueueManager:
     def renew(self, queue: str, path: str, seconds: float, holder: str) -> float:
         """Hold a message for `seconds` more (at most the queue's lease); returns how long. One that fell back is taken again."""
         id = self.id_of(queue, path)
-        entry = self._known(id)
+        entry = self._known(queue, id)
         seconds = min(seconds, self.options.queues[queue].lease) or self.options.queues[queue].lease
         deadline, lease = self.monotonic() + seconds, self.leases.get(id)
         if lease and lease.holder in ("", holder):
@@ -195,7 +198,7 @@ class QueueManager:
         id = self.id_of(queue, path)
         if self.intake.was_ended(id):
             return
-        entry = self._known(id)
+        entry = self._known(queue, id)
         if entry.state in PLACE or not self._present(entry):
             return
         loop = asyncio.get_running_loop()
@@ -403,11 +406,18 @@ class QueueManager:
         self.intake.unsynced = self.intake.unsynced or bool(removed)
         return len(removed)
 
-    def _known(self, id: str) -> Entry:
+    def _known(self, queue: str, id: str) -> Entry:
         entry = self.index.find(id)
+        self._require_in(queue, id, entry)
         if entry is None:
             raise Refusal("5.5.0", f"no message {id}")
         return entry
+
+    @staticmethod
+    def _require_in(queue: str, id: str, found: Entry | Lease | None) -> None:
+        """A name of one queue says nothing in another: who has one queue has no other."""
+        if found is not None and found.queue != queue:
+            raise Refusal("5.5.4", f"{id} is not a slot of queue {queue}")
 
     def _count(self, queue: str, state: State, messages: int, octets: int) -> None:
         total = self.totals.setdefault((queue, state), [0, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from pathlib import Path
 
 import zmq
@@ -19,6 +20,7 @@ from fancymail.ipc.wire import Wire
 
 ROLES = ("auth", "queue", "smtpin", "smtpout", "mailbox", "pop3", "imap", "gateway", "webmaild", "web", "supervisor")
 HIGH_WATER = 1000            # messages that one pipe may hold
+_DAEMON = re.compile(rf"fm-({'|'.join(ROLES)})(-[0-9]+)?")     # what a daemon's process is called; it cannot call itself otherwise any more
 
 
 def prepare(socket: zmq.Socket) -> zmq.Socket:
@@ -102,6 +104,15 @@ def _write(path: Path, content: bytes, mode: int) -> None:
     os.rename(temporary, path)
 
 
+def is_daemon(pid: bytes) -> bool:
+    """Whether a process is one of our daemons: those share the operator's uid, but are shut in (servers/containment) and are no operator."""
+    try:
+        with open(f"/proc/{int(pid)}/comm") as file:
+            return _DAEMON.fullmatch(file.read().strip()) is not None
+    except (OSError, ValueError):
+        return False                # no process of this machine, or one that ended
+
+
 class Gatekeeper:
     """Answers libzmq's ZAP requests (RFC 27 of ZeroMQ) of one context: admits a peer and names its role, or refuses it."""
 
@@ -131,7 +142,7 @@ class Gatekeeper:
               credentials: bytes = b"", *more: bytes) -> str | None:
         if domain == b"operator" and mechanism == b"NULL":
             parts = address.split(b":")       # "localhost:UID:GID:PID" on an ipc socket with SO_PEERCRED
-            return "operator" if len(parts) == 4 and parts[1] in self.uids else None
+            return "operator" if len(parts) == 4 and parts[1] in self.uids and not is_daemon(parts[3]) else None
         if domain == b"daemons" and mechanism == b"CURVE":
             return self.allowed.get(credentials)
         return None

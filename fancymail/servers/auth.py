@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fancymail.base.settings import Paths
 from fancymail.core.accounts import Directory
 from fancymail.core.aliases import AccountError
 from fancymail.core.budget import Budget
@@ -23,6 +24,7 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Address, Caller, Count, Flag, Octets, Raw, Text, UserName, Word, verb
 from fancymail.mail.scram import HASHES
 from fancymail.servers.allocator import give_back_from
+from fancymail.servers.containment.reach import Reach, database
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.exchanges import Client, Exchanges
 from fancymail.servers.logins import Busy, Logins, Pool, Refused
@@ -57,12 +59,23 @@ class AuthServer(Daemon):
     name = "auth"
     stores = True
 
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """The accounts, the keys of token issuers, and subscribers."""
+        return Reach(keeps=database(paths.accounts), answers=True,
+                     opens=tuple(paths.state / issuer.keys_file for issuer in settings.auth.oauth.values() if issuer.keys_file))
+
+    def prepare(self) -> None:
+        """Make the database with its log and index, which SQLite would make beside it later."""
+        if self.cluster is not None:
+            return
+        self._open_store().close()
+        for file in database(self.paths.accounts):
+            file.touch(0o600)
+
     async def started(self) -> None:
         give_back_from(HASHING)
-        try:
-            self.store = SqliteAccounts(self.paths.accounts) if self.cluster is None else self.cluster.accounts()
-        except DatabaseError as error:
-            raise OSError(str(error)) from error
+        self.store = self._open_store()
         self.keeper = ThreadPoolExecutor(1, "keeper")
         self.upgrades = 0
         self.pool: Pool | None = None
@@ -71,6 +84,12 @@ class AuthServer(Daemon):
         self.metrics.gauges["checks"] = lambda: self.pool.pending
         self.metrics.gauges["exchanges"] = lambda: len(self.exchanges)
         self.metrics.gauges["bans"] = lambda: len(self.logins.budget.bans(time.monotonic()))
+
+    def _open_store(self) -> SqliteAccounts:
+        try:
+            return SqliteAccounts(self.paths.accounts) if self.cluster is None else self.cluster.accounts()
+        except DatabaseError as error:
+            raise OSError(str(error)) from error
 
     async def stopping(self) -> None:
         self.pool.close()

@@ -15,9 +15,9 @@ import sys
 from collections.abc import Iterable
 
 from fancymail.base.settings import Paths
+from fancymail.servers.containment import privileges
 
 PR_SET_PDEATHSIG = 1
-PR_SET_NAME = 15
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -37,13 +37,8 @@ def become_child(name: str, parent: int, signals: Iterable[int], descriptors: It
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    set_name(name)
+    privileges.set_name(name)
     die_with(parent)
-
-
-def set_name(name: str) -> None:
-    """Name this process; the kernel keeps 15 octets."""
-    _libc.prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
 
 
 def die_with(parent: int) -> None:

@@ -13,6 +13,7 @@ import os
 import re
 import resource
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,10 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing
 from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
+from fancymail.servers.containment import cell, lending
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.nodes import open_cluster
+from fancymail.servers.sockets import bind_door
 
 RENEWAL = 5.0          # seconds between renewals of our own subscriptions
 MANY = 200             # subscriptions that are renewed at a time
@@ -65,8 +69,17 @@ class Daemon:
         self.ready = False                      # started() is through
         self.cluster = open_cluster(self) if settings.storage.database else None
         self.tasks: set[asyncio.Task] = set()
+        self.bound: list[socket.socket] = []    # our doors' sockets, from take_place() until ZeroMQ has them
 
     # -- hooks of a daemon -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """Declare what this daemon may touch besides what all daemons need."""
+        return Reach()
+
+    def prepare(self) -> None:
+        """Called before the process is shut in: make files that must be there, in folders that will be out of reach."""
 
     async def started(self) -> None:
         """Called when the doors are open."""
@@ -116,7 +129,7 @@ class Daemon:
     def reload(self) -> None:
         """Read the configuration, keys and certificates again; a broken file is an error and changes nothing."""
         try:
-            settings = load_settings(self.config, self.paths.state)
+            settings = load_settings(self.config, self.paths.state, lending.read)
         except SettingsError as error:
             self.log.error("settings refused", reason=str(error))
             raise IpcError("5.3.5", str(error)) from None
@@ -242,6 +255,20 @@ class Daemon:
 
     # -- life --------------------------------------------------------------------------------------------------------------
 
+    def take_place(self) -> None:
+        """Take our name, our keys and our doors' addresses. Raises AlreadyRunning, OSError."""
+        self.paths.create()
+        self._held = _lock(self.paths.lock(self.instance), self.instance)      # before bind: a second daemon would silently steal the socket
+        self.keys.create()
+        self.bound = [bind_door(endpoint) for endpoint in self.paths.endpoints(self.instance)]
+        self.prepare()
+
+    def shut_in(self) -> None:
+        """From here on this process reaches what it declared and nothing else, whoever comes to command it."""
+        reach = self.reach(self.settings, self.paths)
+        facts = cell.contain(self.name, self.instance, reach, self.settings, self.paths, self.config)
+        (self.log.warning if "missing" in facts else self.log.info)("contained", **facts)
+
     async def serve(self) -> None:
         """Open the doors, run until stop(), close."""
         self.loop = asyncio.get_running_loop()
@@ -282,9 +309,8 @@ class Daemon:
             self.reload()
 
     def _open(self) -> None:
-        self.paths.create()
-        self._held = _lock(self.paths.lock(self.instance), self.instance)      # before bind: a second bind would silently steal the socket
-        self.keys.create()
+        if not self.bound:
+            self.take_place()
         self.context = zmq.Context()
         self.gatekeeper = Gatekeeper(self.context, self.keys, self.settings.ipc.operators)
         self.gatekeeper.reload(self._guests(self.settings))
@@ -298,7 +324,10 @@ class Daemon:
                 self.keys.serve(door.socket, self.name)
             else:
                 door.socket.setsockopt(zmq.ZAP_DOMAIN, b"operator")
-            for endpoint in endpoints:
+            door.socket.setsockopt(zmq.USE_FD, self.bound.pop(0).detach())
+            door.socket.bind(endpoints[0])
+            door.socket.setsockopt(zmq.USE_FD, -1)
+            for endpoint in endpoints[1:]:
                 door.socket.bind(endpoint)
             door.open()
             self.server.doors.append(door)
@@ -336,6 +365,9 @@ class Daemon:
         self.log.info("ended")
         self.log.close()
         self.context.destroy(200)
+        for endpoint in self.paths.endpoints(self.instance):
+            with suppress(OSError):         # a daemon that is shut in leaves this to the next one, or to the supervisor
+                os.unlink(endpoint.removeprefix("ipc://"))
         self._held.close()
 
 
@@ -355,10 +387,10 @@ def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | 
     gc.freeze()
     gc.enable()
 
-    async def main() -> None:
-        await daemon_class(settings, paths, config=config, sockets=sockets, console=console, instance=instance).serve()
-
-    uvloop.run(main())
+    daemon = daemon_class(settings, paths, config=config, sockets=sockets, console=console, instance=instance)
+    daemon.take_place()
+    daemon.shut_in()
+    uvloop.run(daemon.serve())
 
 
 def _lock(path: Path, name: str):
@@ -378,6 +410,5 @@ def _notify(state: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
-    import socket
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
         client.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)

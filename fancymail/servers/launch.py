@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fancymail.base.settings import Settings, SettingsError
+from fancymail.base.settings import Settings, SettingsError, load_settings
 from fancymail.servers import sockets
 from fancymail.servers.daemon import Daemon, run_daemon
 
@@ -43,6 +43,16 @@ def daemon_class(name: str) -> type[Daemon]:
     raise LookupError(f"{module.__name__} holds no daemon named {name}")
 
 
+def listeners_of(settings: Settings, name: str) -> list[str]:
+    """Return the addresses a daemon listens on: the options of its section that are called listen or listen_something."""
+    section = getattr(settings, name, None)
+    if section is None:
+        return []
+    names = [option for option in section.__struct_fields__ if option == "listen" or option.startswith("listen_")]
+    values = [getattr(section, option) for option in names]
+    return [address for value in values for address in ([value] if isinstance(value, str) else value) if address]
+
+
 def launch(name: str, arguments: list[str] | None = None) -> None:
     """Run one daemon in the foreground, as bin/fm-NAME does; ends the process with a clear word when it cannot start."""
     parser = argparse.ArgumentParser(prog=f"fm-{name}", description=(daemon_class(name).__doc__ or "").strip())
@@ -53,6 +63,10 @@ def launch(name: str, arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     sockets.adopt_systemd()
     try:
+        settings = load_settings(chosen.config, chosen.state)
+        for address in listeners_of(settings, name):        # while we still may
+            if not sockets.known(address):
+                sockets.adopt(address, sockets.bind(address, chosen.state))
         run_daemon(daemon_class(name), chosen.state, config=chosen.config, console=not chosen.quiet)
     except (SettingsError, OSError, ValueError) as error:
         sys.exit(f"fm-{name}: {error}")

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
+from fancymail.base.settings import Paths
 from fancymail.core.filing import Filing
 from fancymail.core.mailbox_audit import Books, MailboxAudit
 from fancymail.core.maildrops import InUse, Maildrops
@@ -25,6 +26,7 @@ from fancymail.ipc.verb import Address, Flag, Number, Octets, RawStream, Seconds
 from fancymail.mail import uidset
 from fancymail.mail.lineends import LineEnds
 from fancymail.mail.mailbox import INBOX
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.blobs import HEAD, FileBlobs
 from fancymail.storage.ports.blobs import Blob
@@ -36,7 +38,7 @@ from .delivery import Delivery
 from .derivation import Derivation
 from .indexing import Indexing
 from .mailverbs import ChangingVerbs, ReadingVerbs
-from .notices import Notices
+from .notices import QUEUES, Notices
 from .pace import Pace
 from .quotas import FULL, Quotas
 from .recipients import Recipients
@@ -58,6 +60,12 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
 
     name = "mailbox"
     stores = True
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """The mailboxes, the queue it delivers from (its files become contents by a link), notices to senders, subscribers."""
+        notices = tuple(map(paths.queues.joinpath, QUEUES.values()))
+        return Reach(keeps=(paths.mail, paths.queues / settings.mailbox.queue), fills=notices, answers=True)
 
     async def started(self) -> None:
         options, folder, hostname = self.settings.mailbox, self.paths.state / "mail", self.settings.server.hostname

@@ -16,6 +16,7 @@ from itertools import chain
 import msgspec
 
 from fancymail.base.metrics import labelled
+from fancymail.base.settings import Paths
 from fancymail.core.intake import Refusal
 from fancymail.core.orphans import Orphans
 from fancymail.core.queue import QueueManager
@@ -24,6 +25,7 @@ from fancymail.core.queue_desk import QueueDesk
 from fancymail.core.queue_node import NodeQueue
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.nodes import Alone
 from fancymail.storage.ports.queue import Fenced, IndexFailed, State
@@ -34,6 +36,7 @@ from fancymail.storage.sqlite.queue import open_index, problems, set_aside
 WRITERS = "smtpin smtpout mailbox"
 ENTRANTS = "smtpin"         # who makes its slots durable by itself
 CONSUMERS = "mailbox smtpout"
+FILLED = ("incoming", "outgoing")     # what our own daemons write into
 SWEEP = 3600.0              # seconds between two looks for orphans
 MENDED = 12                 # signs of life of a node between two looks for messages that fell through
 TAKE_LIMIT = 256            # messages of one `take`: two frames for each must fit into one answer
@@ -57,6 +60,11 @@ class QueueServer(Daemon):
 
     name = "queue"
     stores = True
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """The queues, and subscribers."""
+        return Reach(keeps=(paths.queues,), answers=True)
 
     async def started(self) -> None:
         options = self.settings.queue
@@ -119,23 +127,27 @@ class QueueServer(Daemon):
     async def slot(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
         """Request slot files of a queue; write one, close it, then push it."""
         with refusals():
+            self._require(caller, queue in FILLED)
             if reuse := caller.role in WRITERS.split():
                 self.manager.check(queue)
                 await self.manager.intake.prepare(queue, count)
             return self.manager.slot(queue, count, reuse)
 
     @verb(callers=WRITERS)
-    async def push(self, queue: QueueName, *slots: SlotPath) -> None:
+    async def push(self, queue: QueueName, *slots: SlotPath, caller: Caller) -> None:
         """Have the queue take over written slots; ok means that the messages are on the disk."""
         if not slots:
             raise IpcError("5.5.4", "parameter 2, slot, is missing")
         with refusals():
+            self._require(caller, queue in FILLED)
             await self.manager.push(queue, *slots)
 
     @verb(callers=ENTRANTS, operator=False)
     def enter(self, queue: QueueName, *slots: Raw) -> None:
         """Take slots that their writer has written and made durable: for each its file name, then JSON of what it holds."""
         with refusals():
+            if queue not in FILLED:
+                raise IpcError("5.7.1", "this is no queue that writers enter slots into")
             if len(slots) % 2:
                 raise IpcError("5.5.4", "each slot is followed by what it holds")
             self.manager.enter(queue, list(zip(map(_path, slots[::2]), map(_told, slots[1::2]))))
@@ -152,6 +164,7 @@ class QueueServer(Daemon):
     def pop(self, queue: QueueName, count: Count = 1, *, caller: Caller) -> list[str]:
         """Get the next messages; remove a file, or say done, to settle it. An error when there is none."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role, popped=True)
         if not entries:
             raise IpcError("4.0.0", f"no message in queue {queue}")
@@ -161,34 +174,39 @@ class QueueServer(Daemon):
     def take(self, queue: QueueName, count: Count, *, caller: Caller) -> list:
         """Get up to count messages, for each its slot and JSON: id, attempts, pending recipients, first, size. None: ok alone."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role)
         return list(chain.from_iterable((self.manager.path(entry), self.manager.told(entry)) for entry in entries))
 
     @verb(callers=CONSUMERS)
-    def done(self, queue: QueueName, *slots: SlotPath) -> None:
+    def done(self, queue: QueueName, *slots: SlotPath, caller: Caller) -> None:
         """Settle messages: they leave the queue."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             self.manager.done(queue, *slots)
 
     @verb(callers=CONSUMERS)
-    async def result(self, queue: QueueName, slot: SlotPath, *results: Json) -> bool:
+    async def result(self, queue: QueueName, slot: SlotPath, *results: Json, caller: Caller) -> bool:
         """Keep what became of single recipients (lists of results), durably; 1 when that settled the whole message."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             return await self.manager.result(queue, slot, *results)
 
     @verb(callers=CONSUMERS)
-    async def settle(self, queue: QueueName, *results: Raw) -> list[str]:
+    async def settle(self, queue: QueueName, *results: Raw, caller: Caller) -> list[str]:
         """As result for several messages: for each its slot, then JSON, a list of results. Answers 1, 0, or a refusal for each."""
         with refusals():
+            self._require_consumer(caller, queue)
             if len(results) % 2:
                 raise IpcError("5.5.4", "each slot is followed by its results")
             answers = await self.manager.settle(queue, list(zip(map(_path, results[::2]), results[1::2])))
         return [f"{answer.status} {answer.text}" if isinstance(answer, Refusal) else str(int(answer)) for answer in answers]
 
     @verb(callers=CONSUMERS)
-    def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "") -> None:
+    def defer(self, queue: QueueName, slot: SlotPath, seconds: Seconds, reason: Text = "", *, caller: Caller) -> None:
         """Give a message back; it is handed out again after these seconds."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             self.manager.defer(queue, slot, seconds, reason[:500])
             self._rearm()
 
@@ -196,19 +214,32 @@ class QueueServer(Daemon):
     def renew(self, queue: QueueName, slot: SlotPath, seconds: Seconds = 0, *, caller: Caller) -> float:
         """Hold a message for longer; answers for how many seconds. An error when somebody else has it by now."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             return self.manager.renew(queue, slot, seconds, caller.role)
 
     @verb(callers=CONSUMERS, operator=False, remember=True)
     def resume(self, queue: QueueName, *, caller: Caller) -> int:
         """Said by a consumer that begins anew: what its role held before is ready again. Answers how many messages that were."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             return self.manager.resume(queue, caller.role)
 
     @verb(callers=CONSUMERS)
-    async def reject(self, queue: QueueName, slot: SlotPath, reason: Text) -> None:
+    async def reject(self, queue: QueueName, slot: SlotPath, reason: Text, *, caller: Caller) -> None:
         """Have a message that cannot be handled put aside: into corrupt if its content was changed, else into dead."""
         with refusals(), self.alone:
+            self._require_consumer(caller, queue)
             await self.manager.reject(queue, slot, reason)
+
+    def _require_consumer(self, caller: Caller, queue: str) -> None:
+        """Our own consumers have one queue each."""
+        self._require(caller, queue == {"mailbox": self.settings.mailbox.queue, "smtpout": "outgoing"}.get(caller.role))
+
+    @staticmethod
+    def _require(caller: Caller, own: bool) -> None:
+        """Whoever took over a daemon has its queues and no other; the operator, and whom the settings grant a verb, have all."""
+        if not own and caller.role in WRITERS.split():
+            raise IpcError("5.7.1", f"role {caller.role} has nothing to do with this queue")
 
     # -- the operator --------------------------------------------------------------------------------------------------
 

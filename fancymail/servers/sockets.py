@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 BACKLOG = 1024
@@ -21,6 +22,11 @@ _inherited: dict[str, socket.socket] = {}
 def adopt(address: str, listener: socket.socket) -> None:
     """Keep a socket open under its address; `listening` will return it."""
     _inherited[canonical(address)] = listener
+
+
+def known(address: str) -> bool:
+    """Whether the socket of an address is open already."""
+    return canonical(address) in _inherited
 
 
 def keep_only(addresses: list[str]) -> None:
@@ -59,6 +65,20 @@ def bind(address: str, state: Path | None = None, reuse_port: bool = False) -> s
     except OSError as error:
         listener.close()
         raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {address}") from None
+
+
+def bind_door(endpoint: str) -> socket.socket:
+    """Bind the unix socket of a daemon's door; whoever calls holds the daemon's lock, so what lies in its place is dead."""
+    path = endpoint.removeprefix("ipc://")
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        listener.bind(path)
+        return _listen(listener)
+    except OSError:
+        listener.close()
+        raise
 
 
 def remove_path(address: str, state: Path) -> None:

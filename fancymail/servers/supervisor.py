@@ -11,9 +11,11 @@ import gc
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,8 +25,9 @@ from fancymail.base.log import Log
 from fancymail.base.settings import Paths, Settings
 from fancymail.servers import sockets
 from fancymail.servers.child import become_child, leave
+from fancymail.servers.containment import lending
 from fancymail.servers.daemon import run_daemon
-from fancymail.servers.launch import daemon_class, daemon_of
+from fancymail.servers.launch import daemon_class, daemon_of, listeners_of
 
 STAGES = (("smtpin", "pop3", "imap"), ("smtpout", "mailbox"), ("queue",), ("auth",))   # who asks others stops before whom it asks
 FIRST_DELAY, LONGEST_DELAY = 0.25, 30.0      # seconds between a death and the next start; it doubles
@@ -65,6 +68,7 @@ class Supervisor:
         self.helper, self.ready, self.close_in_children = helper, ready, close_in_children
         self.children = {name: Child(name, due=0.0, listeners=listeners_of(settings, daemon_of(name))) for name in names}
         self.log = Log("supervisor", settings.log, paths.log, console)
+        self.lender = lending.Lender(lambda: config or paths.config)
         self.helper_pid = 0
         self.code = 0
         self.signals: list[int] = []
@@ -117,12 +121,14 @@ class Supervisor:
         again = child.since > 0
         child.started, child.since, child.due = time.monotonic(), time.time(), None
         child.restarts += again
-        child.pid = self._fork(child.name, lambda: self._run_child(child, None if again else self.settings))
+        with self.lender.line(child.name) as line:
+            child.pid = self._fork(child.name, lambda: self._run_child(child, line, None if again else self.settings))
         self.log.info("restarted" if again else "started", child=child.name, pid=child.pid)
 
-    def _run_child(self, child: Child, settings: Settings | None) -> int:
+    def _run_child(self, child: Child, line: socket.socket, settings: Settings | None) -> int:
         """Be the daemon. With the settings that we read ourselves at the first start; whoever comes later reads what stands there now."""
         sockets.keep_only(child.listeners)
+        lending.borrow_from(line)
         run_daemon(self.classes[child.name], self.paths.state, config=self.config, console=self.console,
                    instance=child.name, settings=settings)
         return 0
@@ -142,6 +148,7 @@ class Supervisor:
         try:
             become_child(f"fm-{name}", parent, SIGNALS, [*self.pipe, *([] if keep else self.close_in_children())])
             self.log.close()
+            self.lender.close()
             code = work()
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else self._complain(name, end)
@@ -179,11 +186,13 @@ class Supervisor:
         return min(max(0.0, min(dues, default=time.monotonic() + PATIENCE) - time.monotonic()), PATIENCE)
 
     def _wait(self, seconds: float) -> None:
-        if select.select([self.pipe[0]], [], [], seconds)[0]:
-            try:
-                os.read(self.pipe[0], 4096)
-            except BlockingIOError:
-                pass
+        lines = list(self.lender.lines.values())
+        for ready in select.select([self.pipe[0], *lines], [], [], seconds)[0]:
+            if ready in lines:
+                self.lender.serve(ready)
+            else:
+                with suppress(BlockingIOError):
+                    os.read(self.pipe[0], 4096)
 
     def _react(self) -> None:
         """SIGHUP goes to every daemon, which reads its settings anew; SIGUSR1 reopens our log alone."""
@@ -290,14 +299,6 @@ class Supervisor:
         for child in self.children.values():
             for address in child.listeners:
                 sockets.remove_path(address, self.paths.state)
+            for endpoint in self.paths.endpoints(child.name):
+                Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
         self.log.close()
-
-
-def listeners_of(settings: Settings, name: str) -> list[str]:
-    """Return the addresses a daemon listens on: the options of its section that are called listen or listen_something."""
-    section = getattr(settings, name, None)
-    if section is None:
-        return []
-    names = [option for option in section.__struct_fields__ if option == "listen" or option.startswith("listen_")]
-    values = [getattr(section, option) for option in names]
-    return [address for value in values for address in ([value] if isinstance(value, str) else value) if address]

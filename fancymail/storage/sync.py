@@ -70,7 +70,7 @@ def _syncfs(descriptor: int) -> None:
 
 def _sync_file(path: str, directory: int | None = None) -> None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)      # who writes slots may not read them
     except FileNotFoundError:
         return
     try:

@@ -12,6 +12,7 @@ import socket
 import tomllib
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -31,8 +32,8 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-def load_settings(path: Path | str | None, state: Path | str) -> Settings:
-    """Return the settings of `path`; None: STATE/fancymail.toml if there is one, otherwise all defaults.
+def load_settings(path: Path | str | None, state: Path | str, read: Callable[[Path], bytes] = Path.read_bytes) -> Settings:
+    """Return the settings of `path`; None: STATE/fancymail.toml if there is one, otherwise all defaults. `read` opens the file.
 
     Raises SettingsError with every problem of the file.
     """
@@ -40,7 +41,7 @@ def load_settings(path: Path | str | None, state: Path | str) -> Settings:
         path = Path(state) / FILE_NAME
         if not path.exists():
             return parse_settings({}, "(defaults)")
-    return parse_settings(_read(Path(path)), str(path))
+    return parse_settings(_read(Path(path), read), str(path))
 
 
 def parse_settings(tables: dict, source: str) -> Settings:
@@ -55,11 +56,11 @@ def parse_settings(tables: dict, source: str) -> Settings:
     return msgspec.structs.replace(settings, server=_named(settings.server))
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, read: Callable[[Path], bytes]) -> dict:
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(read(path).decode("utf-8"))
     except OSError as error:
-        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
+        raise SettingsError([f"{path}: cannot be read: {error.strerror or error}"]) from None
     except UnicodeDecodeError as error:
         raise SettingsError([f"{path}: is not UTF-8 at octet {error.start}"]) from None
     except tomllib.TOMLDecodeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from .section import Section, say
 
@@ -22,5 +22,8 @@ class Server(Section):
     user: Annotated[str, say(
         "The account that the daemons become when the suite is started as root; empty: they stay who they are.")] = ""
     group: Annotated[str, say("The group that goes with `user`; empty: the account's own group.")] = ""
+    containment: Annotated[Literal["on", "require", "off"], say(
+        "Shut each daemon in what it needs (Landlock, seccomp): on: as far as the kernel can; require: do not start without; "
+        "off: for debuggers and kernels that know better. Told by the log; takes effect at a restart.")] = "on"
     start_timeout: Annotated[float, say("Seconds in which every daemon has to answer its first ping.", gt=0)] = 30.0
     stop_timeout: Annotated[float, say("Seconds a daemon gets to finish its work at a stop before it is killed.", gt=0)] = 20.0

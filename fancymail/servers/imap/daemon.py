@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from fancymail.base.settings import Settings
+from fancymail.base.settings import Paths, Settings
 from fancymail.mail.uidset import Ranges
 from fancymail.protocol.imap.options import EXTENSIONS, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.connection import Connection
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.front import Front
 from fancymail.servers.imap.audience import Audience
 from fancymail.servers.imap.images import Images
@@ -33,6 +34,11 @@ class ImapDaemon(Front):
     alpn = ("imap",)
     refusal = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n"
     failure = b"* BYE [SERVERBUG] internal error, try again later\r\n"
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """The mailboxes, which it reads in place, the folder for what clients bring, and certificates."""
+        return Reach(shares=(paths.mail,), keeps=(paths.mail / "incoming",), certificates=True)
 
     async def started(self) -> None:
         """Open the ports."""

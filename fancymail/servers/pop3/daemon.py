@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from fancymail.base.settings import Paths
 from fancymail.core.maildrop import Snapshots
 from fancymail.protocol.pop3.events import Options
 from fancymail.protocol.pop3.server import Pop3Server
 from fancymail.protocol.sasl import OAUTH
 from fancymail.servers.connection import Connection
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.front import Front
 from fancymail.servers.pop3.session import Pop3Session
 from fancymail.servers.readers import open_reader
@@ -26,6 +28,11 @@ class Pop3Daemon(Front):
     name, alpn = "pop3", ("pop3",)
     refusal = b"-ERR [SYS/TEMP] too many connections, try again later\r\n"
     failure = b"-ERR [SYS/TEMP] internal error, try again later\r\n"
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """The mailboxes, which it reads in place, and certificates."""
+        return Reach(shares=(paths.mail,), certificates=True)
 
     async def started(self) -> None:
         """Open the ports."""

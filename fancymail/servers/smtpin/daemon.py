@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import resource
 from contextlib import suppress
 
+from fancymail.base.settings import Paths
 from fancymail.ipc.message import IpcError
 from fancymail.protocol.smtp.content import ContentLimits
 from fancymail.protocol.smtp.options import Deadlines, Options
 from fancymail.protocol.smtp.reply import Reply
 from fancymail.servers.connection import Connection
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.front import Front
 from fancymail.servers.injection import Injection
 from fancymail.servers.listener import RESERVED, Network, inside
@@ -37,12 +40,21 @@ class SmtpInServer(Injection, Front):
 
     name = "smtpin"
 
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """Slots to write into, whose names it was given, and certificates."""
+        return Reach(fills=tuple(map(paths.queues.joinpath, QUEUES.values())), certificates=True)
+
+    def prepare(self) -> None:
+        """Open the folder of the queues, for the syncs: its names will be out of reach."""
+        self.folder = os.open(self.paths.queues, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
     async def started(self) -> None:
         """Open the ports; slots and answers are asked for while the first client says hello."""
         settings = self.settings.smtpin
         self.directory = Directory(self.ask, (settings.verdict_lifetime, settings.refusal_lifetime))
         self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
-        self.outbox = Outbox(self.ask, self.paths.queues, self.log) if self.cluster is None else Pushing(self.ask)
+        self.outbox = Outbox(self.ask, self.folder, self.log) if self.cluster is None else Pushing(self.ask)
         self.full_accounts: frozenset[str] = frozenset()
         self.subscribe_to("auth", "accounts", self.directory.forget)
         self.subscribe_to("mailbox", "full", lambda: self.spawn(self._ask_who_is_full(), "quotas"))

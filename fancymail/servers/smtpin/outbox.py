@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -43,12 +42,12 @@ class Finished(NamedTuple):
 
 
 class Outbox:
-    """All finished slots of the daemon; `folder` is STATE/queues."""
+    """All finished slots of the daemon; `folder` is a descriptor of STATE/queues."""
 
-    def __init__(self, ask: Ask, folder: Path, log: Log) -> None:
+    def __init__(self, ask: Ask, folder: int, log: Log) -> None:
         self._ask, self._log = ask, log
         self._loop = asyncio.get_running_loop()
-        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder = os.dup(folder)
         self._syncer = Syncer(self._folder)
         self._thread = ThreadPoolExecutor(1, "sync")
         self._commit = GroupCommit(self._sync, self._thread, finish=self._committed)

@@ -15,18 +15,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from fancymail.base.settings import Paths
 from fancymail.core.mx import Identity
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import Address, SlotPath, verb
 from fancymail.mail.address import AddressError, parse_mailbox
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers.containment.reach import Reach
 from fancymail.servers.daemon import Daemon
 from fancymail.storage.slots import SlotError, is_slot_id
 
 from .destination import Destinations
 from .dispatch import QUEUE, Dispatch, Task
 from .nexthop import NextHops, known_hosts, owned
-from fancymail.servers.notices import Notices
+from fancymail.servers.notices import QUEUES, Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 from .pool import Pool
 from .resolver import Limits, Resolver, name_servers
@@ -40,6 +42,11 @@ class SmtpOutServer(Daemon):
     """Mail that goes out."""
 
     name = "smtpout"
+
+    @classmethod
+    def reach(cls, settings, paths: Paths) -> Reach:
+        """Messages whose names it was given, slots for notices to senders, and the world."""
+        return Reach(opens=(paths.queues / QUEUE,), fills=tuple(map(paths.queues.joinpath, QUEUES.values())), calls=True)
 
     async def started(self) -> None:
         self.readers = ThreadPoolExecutor(2, "content")

@@ -6,7 +6,7 @@ import asyncio
 import poplib
 import socket
 import ssl
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -81,6 +81,13 @@ class Suite:
 
 @pytest.fixture
 async def suite(tmp_path):
+    async with started(tmp_path) as suite:
+        yield suite
+
+
+@asynccontextmanager
+async def started(tmp_path):
+    """All daemons, with accounts alice and bob."""
     (tmp_path / "tls").mkdir()
     make_certificate(tmp_path / "tls", "mail.example.test")
     (tmp_path / "tls" / "cert.key").rename(tmp_path / "tls" / "key.pem")

@@ -21,7 +21,7 @@ class House:
     def __init__(self, folder, monkeypatch):
         self.folder, self.queue, self.log, self.heard = folder, Other(), Silent(), []
         self.gate, self.error, self.synced = threading.Semaphore(1000), None, []
-        self.outbox = Outbox(self.queue.ask, folder, self.log)
+        self.outbox = Outbox(self.queue.ask, os.open(folder, os.O_RDONLY), self.log)
         monkeypatch.setattr(self.outbox._syncer, "everything", lambda: self.sync("all"))
         monkeypatch.setattr("fancymail.storage.sync._sync_file", lambda path, directory: self.sync(path))
 

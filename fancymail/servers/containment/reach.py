@@ -1,0 +1,45 @@
+"""What a daemon may touch: declared beside the daemon, and turned into the files and calls that its process needs.
+
+    @classmethod
+    def reach(cls, settings, paths) -> Reach:
+        return Reach(keeps=(paths.queues,))
+
+Read by cell.py, which adds what every daemon needs (its own key, the log, its programs), and by the tests, which try to reach further.
+Values only. What is not named here a daemon cannot open, however its code is turned against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Folders (all below them too) and files of one daemon, and whether it calls others.
+
+    reads: read and listed. opens: read by whoever knows the name, not listed. fills: written and removed by whoever knows the name, neither read nor
+    listed: a slot's name is 130 random bits, so it is as good as a key. shares: read, listed, written, files made, nothing removed. keeps:
+    all of that, and removed, renamed, linked. calls: it connects to hosts beyond this machine. answers: it may connect to subscribers that
+    listen at TCP addresses. certificates: it serves TLS.
+    """
+
+    reads: tuple[Path, ...] = ()
+    opens: tuple[Path, ...] = ()
+    fills: tuple[Path, ...] = ()
+    shares: tuple[Path, ...] = ()
+    keeps: tuple[Path, ...] = ()
+    calls: bool = False
+    answers: bool = False
+    certificates: bool = False
+
+
+def database(path: Path) -> tuple[Path, ...]:
+    """The files of one SQLite database in WAL mode, for a `keeps` that is not a whole folder."""
+    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def converses_by_tcp(settings, name: str) -> bool:
+    """Whether the settings lead this daemon's conversation beyond this machine."""
+    beyond = [*settings.ipc.peers.values(), settings.ipc.listen.get(name, "")]
+    return any(endpoint.startswith("tcp:") for endpoint in beyond)

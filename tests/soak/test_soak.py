@@ -1,0 +1,25 @@
+"""Half a minute under siege: honest work succeeds, nothing is lost or doubled, no daemon dies or keeps memory and descriptors."""
+
+from __future__ import annotations
+
+from tests.live.suite import Suite
+from tests.soak.day import Day, spend
+
+
+def test_half_a_minute_under_siege(tmp_path):
+    suite = Suite(tmp_path / "state")
+    try:
+        day = spend(suite, 20)
+    finally:
+        suite.down()
+    assert day.complaints() == [], day.report()
+    assert day.acked and set(day.hostile) == {"slow", "flooding", "guessing", "huge", "local"} and all(day.seconds.values())
+
+
+def test_what_must_not_be_is_complained_of():
+    """The judgement can fail."""
+    good = {"before": {"queue": (0, 10)}, "after": {"queue": (1 << 20, 12)}, "restarts": {"queue": 0}, "acked": {"a"}, "found": ["a"]}
+    assert Day(**good).complaints() == []
+    for bad in ({"found": []}, {"found": ["a", "a"]}, {"restarts": {"queue": 1}}, {"after": {"queue": (1 << 30, 12)}}, {"after": {"queue": (0, 99)}},
+                {"failures": ["send: x"]}, {"errors": ["2026 queue error x"]}):
+        assert len(Day(**good | bad).complaints()) == 1, bad
