@@ -27,7 +27,7 @@ async def until(condition) -> None:
 
 async def test_what_comes_is_indexed(tmp_path, monkeypatch):
     monkeypatch.setattr(indexing, "IDLE", 0.01)
-    monkeypatch.setattr(indexing, "REST", 0.0)
+    monkeypatch.setattr(indexing, "REST", 0.001)
     tables = {"log": {"console": "never"}, "mailbox": {"search-index": 2}}
     async with running(MailboxServer, tmp_path, tables) as daemon:
         daemon.recipients.find = found
