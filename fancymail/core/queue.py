@@ -196,6 +196,9 @@ class QueueManager:
     async def reject(self, queue: str, path: str, reason: str) -> None:
         """A consumer cannot handle a message: it goes to corrupt/ if its content isn't what was pushed, otherwise to dead/."""
         id = self.id_of(queue, path)
+        # The row of a message that was entered may not be on the disk yet. It has to be before its file leaves the queue's folder: nobody
+        # looks into dead/ and corrupt/ for files that no row names.
+        await self.intake.durable()
         if self.intake.was_ended(id):
             return
         entry = self._known(queue, id)

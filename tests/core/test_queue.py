@@ -17,6 +17,7 @@ from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.memory.queue import MemoryQueueIndex
 from fancymail.storage.ports.queue import IndexFailed, State
+from fancymail.storage.ports.spool import Told
 from fancymail.storage.slots import write_slot
 from fancymail.storage.spool import DiskSpool
 
@@ -502,6 +503,18 @@ async def test_a_whole_message_that_is_rejected_goes_to_dead(house):
     assert house.state(path) is State.DEAD and "has no envelope" in house.index.find(os.path.basename(path)).reason
     house.queue.done("incoming", path)
     assert not os.path.exists(path.replace("incoming", "dead"))
+
+
+async def test_the_row_of_a_rejected_message_is_on_the_disk_before_its_file_moves(house, monkeypatch):
+    path = house.written()
+    written = house.spool.whole("incoming", os.path.basename(path))
+    house.queue.enter("incoming", [(path, Told(written.size, written.sha256, "a" * 26, "alice@example.test", ["r0@example.test"], 1))])
+    house.take()
+    steps = []
+    for name in ("sync", "move"):
+        monkeypatch.setattr(house.spool, name, lambda *given, name=name, step=getattr(house.spool, name): (steps.append(name), step(*given))[1])
+    await house.queue.reject("incoming", path, "has no envelope")
+    assert steps == ["sync", "move", "sync"] and house.state(path) is State.DEAD
 
 
 async def test_a_crash_between_moving_and_writing_it_down_loses_nothing(house):
