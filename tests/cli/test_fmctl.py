@@ -143,7 +143,7 @@ def test_a_topic_that_cannot_be(queue):
 
 def test_the_queue_is_listed(queue, waiting):
     rows = json.loads(queue.fmctl("--json", "queue", "list").stdout)
-    assert [row["id"] for row in rows] == waiting and {row["state"] for row in rows} == {"ready"}
+    assert {row["id"] for row in rows} == set(waiting) and {row["state"] for row in rows} == {"ready"}
     assert json.loads(queue.fmctl("--json", "queue", "totals").stdout)[0]["ready"] == 3
     assert all(id in queue.fmctl("queue", "list").stdout for id in waiting)
     assert json.loads(queue.fmctl("--json", "queue", "list", "--larger", "100000").stdout) == []
