@@ -15,6 +15,7 @@ from fancymail.core.imap import sections
 from fancymail.core.imap.content import Letter, value_of
 from fancymail.core.imap.plan import COLUMNS, STATES, Plan, plan
 from fancymail.core.imap.ranges import compress, runs
+from fancymail.core.imap.telling import flag_words
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap.fetch import FLAGS, UID, Binary, Item, Items, Section
 from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
@@ -160,13 +161,13 @@ class Answers:
 
     def _rendered(self, chunk: Chunk, contents: dict[Item, Sequence[bytes]]) -> bytes:
         """The answers of some messages by one formatting. Few have flags that no other one has, so these are part of the template."""
-        made, grouped = self.plan, not self.view.recent
-        values = [self._values(item, chunk, contents) for item in made.items if not (grouped and item == FLAGS)]
-        if grouped and made.flagged is not None:
+        made = self.plan
+        values = [self._values(item, chunk, contents) for item in made.items if item != FLAGS]
+        if made.flagged is not None:
             before, behind = made.flagged
-            words = {bits: self.view.image.words(bits).replace(b"%", b"%%") for bits in set(chunk.flags)}
-            lines = {bits: self._opening + before + text + behind for bits, text in words.items()}
-            template = b"".join(map(lines.__getitem__, chunk.flags))
+            words = flag_words(self.view, chunk.uids, chunk.flags)
+            lines = {text: self._opening + before + text.replace(b"%", b"%%") + behind for text in set(words)}
+            template = b"".join(map(lines.__getitem__, words))
         else:
             template = (self._opening + made.template) * len(chunk.uids)
         return template % tuple(chain.from_iterable(zip(chunk.numbers, *values)))
@@ -175,7 +176,7 @@ class Answers:
         """The value of an item, of each message."""
         if item in STATES:
             if item == FLAGS:
-                return map(self.view.flag_words, chunk.uids, chunk.flags)
+                return flag_words(self.view, chunk.uids, chunk.flags)
             return chunk.uids if item == UID else chunk.modseqs
         if isinstance(item, str):
             column, _, written = COLUMNS[item]

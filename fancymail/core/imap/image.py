@@ -10,10 +10,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
+from fancymail.core.imap.bits import having, masked
 from fancymail.core.imap.orders import Orders
 from fancymail.core.imap.ranges import common, without
 from fancymail.mail.mailbox import DELETED, SEEN, SYSTEM_FLAGS
@@ -29,9 +30,9 @@ LOG = 20_000                        # UIDs remembered in the log; a view that is
 class Step(NamedTuple):
     """What one call of `apply` or `mark` did to messages that were there."""
 
-    changed: list[int]              # UIDs, with the flags that each had before
-    before: list[int]
-    vanished: list[int]
+    changed: Sequence[int]          # UIDs, with the flags that each had before
+    before: Sequence[int]
+    vanished: Sequence[int]
     modseq: int = 0                 # of `mark`: one STORE did all of it, and nothing else
 
 
@@ -76,18 +77,17 @@ class BoxImage:
             return True                                 # it is known already, or nothing was changed
         if modseq != self.modseq + 1 or not uids:
             return False
-        step = Step([], [], [], modseq)
+        changed, before = array("I"), array("Q")
         for first, last in uids:
             low = bisect_left(self.uids, first)
             high = bisect_right(self.uids, last, low)
-            before = self.flags[low:high].tolist()
-            self.flags[low:high] = array("Q", [bits & ~remove | add for bits in before])
+            changed += self.uids[low:high]
+            before += self.flags[low:high]
+            self.flags[low:high] = masked(self.flags[low:high], add, remove)
             self.modseqs[low:high] = array("Q", [modseq]) * (high - low)
-            step.changed.extend(self.uids[low:high])
-            step.before.extend(before)
-        self._remember(step)
-        self.mailbox = self.mailbox._replace(highestmodseq=modseq, unseen=self.mailbox.unseen - _gained(step.before, add, remove, SEEN),
-                                             deleted=self.mailbox.deleted + _gained(step.before, add, remove, DELETED))
+        self._remember(Step(changed, before, (), modseq))
+        self.mailbox = self.mailbox._replace(highestmodseq=modseq, unseen=self.mailbox.unseen - _gained(before, add, remove, SEEN),
+                                             deleted=self.mailbox.deleted + _gained(before, add, remove, DELETED))
         return True
 
     def replace(self, loaded: Loaded) -> None:
@@ -218,9 +218,9 @@ class BoxImage:
         self.uids, self.flags, self.modseqs = uids + self.uids[start:], flags + self.flags[start:], modseqs + self.modseqs[start:]
 
 
-def _gained(before: list[int], add: int, remove: int, bit: int) -> int:
+def _gained(before: array, add: int, remove: int, bit: int) -> int:
     """How many more messages have a flag now."""
     if not (add | remove) & bit:
         return 0
-    had = sum([1 for bits in before if bits & bit])
+    had = having(before, bit)
     return len(before) - had if add & bit else -had

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from fancymail.core.imap.image import BoxImage, Step
 from fancymail.core.imap.ranges import compress
+from fancymail.core.imap.telling import tell_flags
 from fancymail.mail.imap.sequence import SequenceSet
 from fancymail.mail.mailbox import SYSTEM_BITS
 from fancymail.mail.uidset import Ranges, contains, merge
@@ -59,7 +60,7 @@ class View:
         self._recent: Ranges = []
         self._recent_told = 0
         self._silences: list[Silence] = []
-        self._mentions: set[int] = set()
+        self._mentions: list[Sequence[int]] = []                # UIDs
         image.views.add(self)
 
     @property
@@ -161,12 +162,15 @@ class View:
     def mention(self, uids: Ranges) -> None:
         """After STORE: say the flags of these even where nothing changed (RFC 9051 6.4.6)."""
         for low, high in self.places(uids):
-            self._mentions.update(self.uids[low:high])
+            self._mentions.append(self.uids[low:high])
 
     # What the client is told
 
     def flush(self, may_expunge: bool, uid: bool = False) -> list[bytes]:
-        """Bring the client up to date: EXPUNGE or VANISHED if it may be said now, then EXISTS, RECENT, flags. `uid`: behind a UID command."""
+        """Bring the client up to date: EXPUNGE or VANISHED if it may be said now, then EXISTS, RECENT, flags. `uid`: behind a UID command.
+
+        Returns whole lines, some of them together.
+        """
         image = self.image
         self.news = News()
         if (self._step == image.step and not self._mentions and not (self._held and may_expunge)
@@ -182,7 +186,8 @@ class View:
         if added:
             lines.append(b"* %d EXISTS\r\n" % self.count)
         lines += self.count_recent()
-        lines += self._flags(changed, uid)
+        if changed and (told := tell_flags(self, changed, uid)):
+            lines.append(told)
         self.news = News(added, list(changed), vanished if may_expunge else ())
         self._step, self._modseq = image.step, image.modseq
         self._silences = [silence for silence in self._silences if silence.modseq > image.modseq]
@@ -208,11 +213,14 @@ class View:
             for step in steps:
                 if step.modseq in own:                          # done by a silent STORE of ours, and by nothing else
                     continue
+                if not self._silences:
+                    changed.update({uid: True for uid in step.changed if uid <= self.last})
+                    continue
                 for uid, before in zip(step.changed, step.before):
                     if uid <= self.last and changed.get(uid) is not True:
-                        changed[uid] = not (self._silences and self._expected(uid, before))
-        for uid in self._mentions:
-            changed[uid] = True
+                        changed[uid] = not self._expected(uid, before)
+        for uids in self._mentions:
+            changed.update(dict.fromkeys(uids, True))
         return changed
 
     def _expected(self, uid: int, before: int) -> bool:
@@ -267,37 +275,6 @@ class View:
             return []
         self._words = len(self.image.keywords)
         return self.flag_lines()
-
-    def _flags(self, changed: dict[int, bool], uid: bool) -> list[bytes]:
-        """A FETCH of each message, in the order of their numbers."""
-        image, shared = self.image, self.current
-        there, flags, modseqs = image.uids, image.flags, image.modseqs
-        words = self.flag_words if self.recent else lambda number, bits: image.words(bits)
-        modseq = self.condstore or self.qresync
-        uid, uidonly = uid or self.qresync, self.uidonly        # RFC 7162 3.2.4 wants the UID
-        lines, place, low, count = [], 0, 0, len(there)
-        for number in sorted(changed):
-            if place >= count or there[place] != number:        # the next one is mostly the one behind
-                place = bisect_left(there, number, place)
-                if place >= count:
-                    break
-                if there[place] != number:
-                    continue
-            if not changed[number] and not modseq:
-                place += 1
-                continue
-            low = place if shared else bisect_left(self.uids, number, low)
-            text = b"FLAGS (%b)" % words(number, flags[place]) if changed[number] else b""
-            if modseq:
-                text = b"%b%bMODSEQ (%d)" % (text, b" " if text else b"", modseqs[place])
-            if uidonly:
-                lines.append(b"* %d UIDFETCH (%b)\r\n" % (number, text))
-            elif uid:
-                lines.append(b"* %d FETCH (UID %d %b)\r\n" % (low + 1, number, text))
-            else:
-                lines.append(b"* %d FETCH (%b)\r\n" % (low + 1, text))
-            place += 1
-        return lines
 
     def flag_words(self, uid: int, flags: int) -> bytes:
         """The flags of a message between their parentheses, \\Recent among them."""

@@ -31,7 +31,7 @@ class Session:
         self.client.learn(self.view)
 
     def flush(self, may_expunge: bool, uid: bool = False) -> list[bytes]:
-        lines = self.view.flush(may_expunge, uid)
+        lines = b"".join(self.view.flush(may_expunge, uid)).splitlines(keepends=True)
         assert may_expunge or not any(b"EXPUNGE" in line or b"VANISHED" in line for line in lines)
         for line in lines:
             self.client.hear(line)
@@ -124,7 +124,7 @@ def test_fifty_sessions_agree(seed):
 
 
 def told(view, may_expunge=True, uid=False):
-    return view.flush(may_expunge, uid)
+    return b"".join(view.flush(may_expunge, uid)).splitlines(keepends=True)
 
 
 def test_an_expunge_is_held_back_while_exists_and_flags_pass():
