@@ -88,11 +88,14 @@ def picker(fields: tuple[bytes, ...], inverted: bool = False) -> Callable[[bytes
         names = frozenset(fields)
         return lambda header: b"".join(_others(header, names)) + b"\r\n"
     words = b"|".join(re.escape(name) for name in fields)
-    find = re.compile(rb"^(?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+\n?" % words, re.IGNORECASE | re.MULTILINE).findall
+    # A literal line feed at its beginning is what the expression's engine can search for by itself, at half the cost of ^.
+    find = re.compile(rb"\n((?:%b)[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+)" % words, re.IGNORECASE).findall
 
     def pick(header: bytes) -> bytes:
-        found = b"".join(find(header))
-        return found + b"\r\n" if not found or found.endswith(b"\n") else found + b"\r\n\r\n"
+        found = find(b"\n" + header)
+        if found and found[-1][-1:] != b"\r" and header.endswith(found[-1]):       # cut off in the middle of a line
+            found[-1] += b"\r"
+        return b"\n".join([*found, b"\r\n"])
     return pick
 
 
