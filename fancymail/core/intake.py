@@ -50,6 +50,7 @@ class Intake:
         self._pushing: dict[str, Awaitable] = {}
         self._given: dict[str, str] = {}        # ids that we gave and that did not come back, with their queues: nothing to look up
         self._burnt: set[str] = set()
+        self._adopting: set[str] = set()        # somebody may have promised these: whatever the disk says, their files stay
         self._ended: tuple[set[str], set[str]] = (set(), set())
 
     async def prepare(self, queue: str, count: int) -> None:
@@ -106,18 +107,20 @@ class Intake:
         """Make messages of those slots that are whole although nobody told of them: their writer died, or we did. Return which were."""
         found = []
         for id in ids:
-            if id in self._pushing or self._is_known(id):
-                continue
             try:
-                if await self._is_whole(queue, id) and (wait := self._push(queue, id)):
-                    found.append((id, wait))
+                written = await self._whole(queue, id)
             except (OSError, SlotUnfit):
                 continue
-        await asyncio.gather(*(wait for _, wait in found), return_exceptions=True)
-        self.counters["adopted"] += len(found)
-        for id, _ in found:
+            if written and not (id in self._pushing or self._is_known(id)):
+                self._adopting.add(id)
+                self._pushing[id] = wait = self.commit.join(self._entry(queue, id, written, written.sha256))
+                found.append((id, wait))
+        done = await asyncio.gather(*(wait for _, wait in found), return_exceptions=True)
+        adopted = [id for (id, _), error in zip(found, done) if error is None]
+        self.counters["adopted"] += len(adopted)
+        for id in adopted:
             self.note("adopted", slot=id, queue=queue)
-        return [id for id, _ in found]
+        return adopted
 
     async def adopt_given(self, queue: str) -> int:
         """Look through what was given and did not come back; how many messages were found."""
@@ -192,12 +195,16 @@ class Intake:
     def _is_known(self, id: str) -> bool:
         return id not in self._given and (self.was_ended(id) or self.index.find(id) is not None)
 
-    async def _is_whole(self, queue: str, id: str) -> bool:
-        """Whether a file is a message by itself: it names itself, and its content is what its header says."""
+    async def _whole(self, queue: str, id: str) -> Written | None:
+        """What a file holds that is a message by itself: it names itself, and its content is what its header says. Its other names, if it has
+        any, are the blob store's: the mailbox may have begun to take it in."""
+        if id in self._pushing or self._is_known(id):
+            return None
         envelope = self.spool.envelope(queue, id)
         if envelope is None or envelope.slot != id:
-            return False
-        return bool((await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.whole, queue, id)).size)
+            return None
+        written = await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.whole, queue, id)
+        return written if written.size else None
 
     async def _push_bare(self, queue: str, id: str, written: Written) -> None:
         """A slot without header: nobody said what its content should be, so what it is now becomes the record."""
@@ -241,6 +248,7 @@ class Intake:
             for entry in entries:
                 self.note("queued", id=entry.message, slot=entry.id, queue=entry.queue, size=entry.size)
             self.pushed(entries)
+        self._adopting.difference_update([entry.id for entry in entries])
 
     def _burn(self, entries: list[Entry], error: BaseException) -> None:
         self.broken, self.unsynced = str(error), True
@@ -249,7 +257,8 @@ class Intake:
         self._burnt.update(entry.id for entry in entries)
         for entry in entries:
             try:
-                self.spool.remove(entry.queue, entry.id)        # first: a row without a file is nothing
+                if entry.id not in self._adopting:
+                    self.spool.remove(entry.queue, entry.id)    # first: a row without a file is nothing
             except OSError:
                 continue
         try:

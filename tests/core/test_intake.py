@@ -73,6 +73,27 @@ async def test_a_damaged_slot_or_one_of_another_name_is_not_found(house):
     assert await house.queue.recover("incoming") == 0
 
 
+async def test_what_the_mailbox_had_begun_to_take_in_is_found(house, tmp_path):
+    path = house.written()
+    os.link(path, tmp_path / "blob")            # a large content gets its name in the blob store before any row, there or here, is durable
+    house.restart()
+    assert await house.queue.intake.adopt("incoming", [os.path.basename(path)]) == [os.path.basename(path)]
+    assert house.take(5) == [path]
+
+
+async def test_what_was_found_stays_whatever_the_disk_says(house, monkeypatch):
+    path = house.written()
+
+    def refuse(slots):
+        raise OSError(5, "Input/output error")
+    monkeypatch.setattr(house.spool, "sync", refuse)
+    assert await house.queue.recover("incoming") == 0
+    assert os.path.exists(path) and house.state(path) is None and house.take() == []
+    monkeypatch.undo()
+    assert await house.queue.intake.adopt("incoming", [os.path.basename(path)]) == [os.path.basename(path)]
+    assert house.take(5) == [path]
+
+
 async def test_the_file_of_an_ended_message_is_no_message_whenever_the_crash_comes(house, monkeypatch):
     path = await house.pushed()
     house.take()

@@ -135,15 +135,21 @@ class Model:
             found[0] = _path_of(text)
         return found
 
-    def state(self, kind: str, chance: random.Random) -> dict[str, bytes | None]:
-        """Path -> content of what a crash may leave."""
+    def state(self, kind: str, chance: random.Random) -> dict[str, bytes | str | None]:
+        """Path -> content of what a crash may leave; None: a folder; a path: it is a second name of that file."""
         names = self.names if kind == "names without data" or kind == "by chance" and chance.random() < 0.5 else self.kept
-        left: dict[str, bytes | None] = {}
+        left: dict[str, bytes | str | None] = {}
+        first: dict[int, str] = {}
         for path in sorted(names):
             parent, file = os.path.dirname(path), names[path]
             if parent != self.root and parent.startswith(self.root) and parent not in left:
                 continue                # its folder has no name
-            left[path] = None if file is None else _content(file, kind, chance)
+            if file is None:
+                left[path] = None
+            elif first.setdefault(id(file), path) != path:
+                left[path] = first[id(file)]
+            else:
+                left[path] = _content(file, kind, chance)
         return left
 
 
@@ -254,7 +260,7 @@ def read(trace: Path) -> Iterator[tuple[str, str, str, int]]:
                 yield pid, call, text[:end[-1].start()], int(end[-1][1])
 
 
-def materialize(left: dict[str, bytes | None], root: str, target: Path) -> None:
+def materialize(left: dict[str, bytes | str | None], root: str, target: Path) -> None:
     """Write a state into a folder."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -262,6 +268,8 @@ def materialize(left: dict[str, bytes | None], root: str, target: Path) -> None:
         place = target / os.path.relpath(path, root)
         if content is None:
             place.mkdir(mode=0o700, exist_ok=True)
+        elif isinstance(content, str):
+            os.link(target / os.path.relpath(content, root), place)
         else:
             place.write_bytes(content)
             place.chmod(0o600)

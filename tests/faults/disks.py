@@ -40,7 +40,11 @@ class Disk:
 
     def attach(self) -> None:
         """Mount it, as at a boot: the journal is played back."""
-        done = subprocess.run(["mount", "-o", "loop", self.image, self.mount], capture_output=True, text=True)
+        self.mount_from(self.image)
+
+    def mount_from(self, file: Path) -> None:
+        """Mount what is in a file, by a loop device."""
+        done = subprocess.run(["mount", "-o", "loop", file, self.mount], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"cannot mount here: {done.stderr.strip()}")
 

@@ -49,6 +49,7 @@ class Ledger:
         self.path, self.local = path, local
         self.file = open(path, "ab", buffering=0)
         self.lock = threading.Lock()
+        self.witness: Callable[[str], object] = bool        # told of each line
         self.deaf = False               # the power is off: nothing could be answered any more, whatever is
         self.sent_: dict[str, tuple[frozenset[str], str]] = {}
         self.acked_: set[str] = set()
@@ -127,4 +128,6 @@ class Ledger:
         return name
 
     def _write(self, *words: str) -> None:
-        self.file.write((" ".join(words) + "\n").encode())
+        line = " ".join(words)
+        self.file.write(f"{line}\n".encode())
+        self.witness(line)

@@ -29,22 +29,32 @@ BURST = [(["alice@example.test"], 300 + number) for number in range(6)] + [([*LO
 
 
 def main(folder: Path, prelude: str) -> None:
-    """Live through it."""
+    """Live through it, with a suite of its own."""
     (folder / "disk").mkdir(parents=True)
     # Marks (tests/faults/marks.py) are written beside the state, where no daemon that is shut in may write.
     config = '[server]\ncontainment = "off"\n' if "FAULTS_MARKS" in os.environ else ""
     with Laboratory(folder, state=folder / "disk" / "state", prelude=prelude, config=config) as laboratory:
-        laboratory.sink.note = lambda content: laboratory.ledger.write("taken", MARK.search(content)[1].decode())
-        for recipients, size in DAY:
-            send(laboratory, recipients, size)
-        with ThreadPoolExecutor(len(BURST)) as crowd:
-            list(crowd.map(lambda one: send(laboratory, *one), BURST))
-        append(laboratory, 300), append(laboratory, 100_000)
-        wait_for(lambda: waiting(laboratory) == 0, "all is settled")
-        name = send(laboratory, [FAR], 300)
-        wait_for(lambda: waiting(laboratory) == 0 and idle(laboratory), "the last one is settled")
-        laboratory.ledger.write("settled", name)
-        operate(laboratory)
+        live(laboratory)
+
+
+def live(laboratory: Laboratory) -> None:
+    """The day: mail of every kind, and the operator's hand at its end."""
+    note_what_is_taken(laboratory)
+    for recipients, size in DAY:
+        send(laboratory, recipients, size)
+    with ThreadPoolExecutor(len(BURST)) as crowd:
+        list(crowd.map(lambda one: send(laboratory, *one), BURST))
+    append(laboratory, 300), append(laboratory, 100_000)
+    wait_for(lambda: waiting(laboratory) == 0, "all is settled")
+    name = send(laboratory, [FAR], 300)
+    wait_for(lambda: waiting(laboratory) == 0 and idle(laboratory), "the last one is settled")
+    laboratory.ledger.write("settled", name)
+    operate(laboratory)
+
+
+def note_what_is_taken(laboratory: Laboratory) -> None:
+    """Have the ledger say what the other server has, before it answers."""
+    laboratory.sink.note = lambda content: laboratory.ledger.write("taken", MARK.search(content)[1].decode())
 
 
 def send(laboratory: Laboratory, recipients: list[str], size: int) -> str:

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from tests.faults.crash_states import Model, Record, read
+from tests.faults.crash_states import Model, Record, materialize, read
 from tests.faults.judge import verdicts
 
 # The engine has other ways for other kernels and for long logs; each is told to take them here, as far as it has them.
@@ -41,7 +41,7 @@ def test_every_promise_survives_every_cut(tmp_path, way):
     assert not any(found.values()), [(where, broken) for where, broken in found.items() if broken][:5]
 
 
-def states(calls: str, tmp_path) -> dict[str, dict[str, bytes | None]]:
+def states(calls: str, tmp_path) -> dict[str, dict[str, bytes | str | None]]:
     (tmp_path / "trace").write_text(calls)
     model = Model("/d")
     for _, call, text, result in read(tmp_path / "trace"):
@@ -73,6 +73,14 @@ def test_a_rename_is_undone(tmp_path):
     found = states(renamed, tmp_path)
     assert found["synced only"] == {"/d/a": b"hi"} and found["names without data"] == {"/d/b": b"hi"}
     assert states(renamed + "1 fsync(4</d>) = 0\n", tmp_path)["synced only"] == {"/d/b": b"hi"}
+
+
+def test_two_names_are_one_file(tmp_path):
+    linked = WRITTEN + r'1 link("\x2f\x64\x2f\x61", "\x2f\x64\x2f\x62") = 0' + "\n1 syncfs(4</d>) = 0\n"
+    found = states(linked, tmp_path)["synced only"]
+    assert found == {"/d/a": b"hi", "/d/b": "/d/a"}
+    materialize(found, "/d", tmp_path / "target")
+    assert (tmp_path / "target" / "a").samefile(tmp_path / "target" / "b")
 
 
 def test_a_sync_counts_when_it_ended(tmp_path):
