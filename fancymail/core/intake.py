@@ -133,6 +133,10 @@ class Intake:
         except (OSError, IndexFailed) as error:
             raise Refusal("4.3.0", f"the queue could not store it: {error}") from error
 
+    def when_durable(self, call: Callable[[], None]) -> None:
+        """Call once all that was written before is on the disk; never, if it cannot be brought there."""
+        self.commit.join().add_done_callback(lambda done: done.cancelled() or done.exception() or call())
+
     def tick(self) -> None:
         """Sync what waits for no one, so that a power cut undoes little; look whether a broken disk works again."""
         if self.unsynced or self.broken or self.index.crowded():

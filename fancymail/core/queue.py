@@ -28,6 +28,7 @@ from .settlement import ending, merge, pending, read, shown
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 STRAYS = 30.0                   # seconds between two looks for messages that are leased by nobody
+BURIAL = 10.0                   # seconds until it is tried again to put a message aside that the disk did not let go
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
 PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
 
@@ -273,10 +274,19 @@ class QueueManager:
         options = self.options.queues.get(queue)
         if options and entry.deaths >= options.deaths:
             entry.reason = f"{entry.deaths} consumers in a row took it and were never heard of again"
-            self.set_aside(entry, State.DEAD)
+            self.index.save([entry])
+            self.leases.take(queue, id, "", self.monotonic() + BURIAL)
+            self.intake.when_durable(lambda: self._bury(queue, id))
         else:
             self.change(entry, State.READY)
             self.alert(queue)
+
+    def _bury(self, queue: str, id: str) -> None:
+        """Put a message aside. Its row is on the disk by now: nobody looks into dead/ for files that no row names."""
+        entry, lease = self.index.find(id), self.leases.get(id)
+        if entry is not None and entry.state is State.LEASED and lease and not lease.holder and self._present(entry):
+            self.set_aside(entry, State.DEAD)
+            self.leases.end(id)
 
     # -- what the operator's side and the server share -------------------------------------------------------------------------
 

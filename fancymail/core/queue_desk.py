@@ -192,11 +192,13 @@ class QueueDesk:
         return count
 
     async def _brought_back(self, entry: Entry) -> bool:
-        """Move the file of a message that was set aside into its queue, after reading it when it was called corrupt."""
-        manager, place = self.manager, PLACE.get(entry.state)
-        if place is None:
+        """Move the file of a message that was set aside into its queue, after reading it when it was called corrupt. It may lie there already,
+        when a crash came between this and writing it down."""
+        manager = self.manager
+        if entry.state not in PLACE:
             return True
-        if entry.state is State.CORRUPT:
+        place = manager.spool.find(entry.queue, entry.id)
+        if place and entry.state is State.CORRUPT:
             loop = asyncio.get_running_loop()
             try:
                 digest = await loop.run_in_executor(manager.readers, manager.spool.digest, place, entry.id)
@@ -204,4 +206,4 @@ class QueueDesk:
                 return False
             if digest != entry.sha256:
                 return False
-        return manager.spool.move(entry.id, place, entry.queue)
+        return place == entry.queue or bool(place) and manager.spool.move(entry.id, place, entry.queue)

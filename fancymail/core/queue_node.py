@@ -7,7 +7,7 @@ behind when it died comes in by `adopted`. Index calls suspend whoever makes the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fancymail.base.crash import crash_point
 from fancymail.storage.ports.queue import Entry, IndexFailed, State
@@ -24,6 +24,10 @@ class NodeIntake(Intake):
 
     async def durable(self) -> None:
         """Whatever was written is durable."""
+
+    def when_durable(self, call: Callable[[], None]) -> None:
+        """It is."""
+        call()
 
     def enter(self, queue: str, slots: Iterable) -> None:
         """A file on this machine is no message."""

@@ -8,7 +8,7 @@ import pytest
 
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.slots import read_slot
-from tests.core.test_queue import House
+from tests.core.test_queue import House, failing
 
 
 @pytest.fixture
@@ -83,10 +83,7 @@ async def test_what_the_mailbox_had_begun_to_take_in_is_found(house, tmp_path):
 
 async def test_what_was_found_stays_whatever_the_disk_says(house, monkeypatch):
     path = house.written()
-
-    def refuse(slots):
-        raise OSError(5, "Input/output error")
-    monkeypatch.setattr(house.spool, "sync", refuse)
+    monkeypatch.setattr(house.spool, "sync", failing)
     assert await house.queue.recover("incoming") == 0
     assert os.path.exists(path) and house.state(path) is None and house.take() == []
     monkeypatch.undo()

@@ -88,6 +88,11 @@ def house(tmp_path):
     house.close()
 
 
+def failing(slots):
+    """A sync on a broken disk."""
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def refusal(status):
     return pytest.raises(Refusal, match=None) if status is None else _Refused(status)
 
@@ -294,6 +299,7 @@ async def test_three_deaths_put_a_message_aside(house):
         assert path in house.take(2)
         house.queue.done("incoming", neighbour)
         house.later(101)
+    await house.queue.intake.durable()
     dead = path.replace("/incoming/", "/dead/")
     assert house.take() == [] and house.state(path) is State.DEAD and os.path.exists(dead) and "dead" in house.alerts
     assert house.queue.path(house.index.find(os.path.basename(path))) == dead
@@ -320,7 +326,25 @@ async def test_a_message_that_kills_its_consumer_alone_is_put_aside(house):
     for _ in range(3):
         assert house.take(1) == [path]
         assert house.queue.resume("incoming", "mailbox") == 1
+    await house.queue.intake.durable()
     assert house.take() == [] and house.state(path) is State.DEAD
+
+
+async def test_the_row_of_a_message_that_kills_is_on_the_disk_before_its_file_moves(house, monkeypatch):
+    path = house.written()
+    written = house.spool.whole("incoming", os.path.basename(path))
+    house.queue.enter("incoming", [(path, Told(written.size, written.sha256, "a" * 26, "alice@example.test", ["r0@example.test"], 1))])
+    monkeypatch.setattr(house.spool, "sync", failing)
+    for _ in range(3):
+        house.take()
+        house.queue.resume("incoming", "mailbox")
+    with refusal("4.3.0"):
+        await house.queue.intake.durable()
+    assert house.state(path) is State.LEASED and os.path.exists(path)
+    monkeypatch.undo()
+    house.later(11)                             # it is tried again
+    await house.queue.intake.durable()
+    assert house.state(path) is State.DEAD and os.path.exists(path.replace("incoming", "dead")) and len(house.queue.leases) == 0
 
 
 async def test_deferring_is_no_death(house):
@@ -474,9 +498,6 @@ async def test_senseless_results_are_refused(house):
 
 async def test_a_result_is_durable_before_it_is_answered(house, monkeypatch):
     path = await house.pushed(recipients=2)
-
-    def failing(slots):
-        raise OSError(errno.EIO, "Input/output error")
     monkeypatch.setattr(house.spool, "sync", failing)
     with refusal("4.3.0"):
         await house.queue.result("incoming", path, results(r0="delivered"))

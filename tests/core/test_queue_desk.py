@@ -14,7 +14,7 @@ from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.storage.ports.queue import State
 from fancymail.storage.slots import write_slot
 
-from .test_queue import House
+from .test_queue import House, failing, refusal
 
 
 @pytest.fixture
@@ -78,10 +78,27 @@ async def test_a_dead_message_starts_afresh(house):
     for _ in range(3):
         path = house.take()[0]
         house.later(101)
+    await house.queue.intake.durable()
     assert house.state(path) is State.DEAD
     assert house.desk.show("incoming", id)["path"] == house.spool.path("dead", id)
     assert await house.desk.retry("incoming", "state=dead") == 1
     assert house.take() == [path] and house.index.find(id).deaths == 0
+
+
+async def test_a_crash_between_bringing_back_and_writing_it_down_keeps_nobody(house):
+    id = await push(house, "a@example.test", "b@example.test")
+    path = house.take()[0]
+    await house.queue.reject("incoming", path, "has no envelope")
+    os.rename(house.spool.path("dead", id), path)
+    assert await house.desk.retry("incoming", id) == 1 and house.take() == [path]
+
+
+@pytest.mark.parametrize("verb", ["hold", "drop"])
+async def test_what_the_operator_is_told_is_on_the_disk(house, monkeypatch, verb):
+    id = await push(house, "a@example.test", "b@example.test")
+    monkeypatch.setattr(house.spool, "sync", failing)
+    with refusal("4.3.0"):
+        await getattr(house.desk, verb)("incoming", id)
 
 
 async def test_a_corrupt_message_is_not_brought_back(house):

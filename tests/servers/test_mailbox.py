@@ -150,6 +150,15 @@ async def test_what_is_stored_comes_back(suite, content):
     assert await suite.list(ALICE) == [(1, len(expected))]
 
 
+async def test_what_is_stored_is_synced_before_a_row_names_it(suite, monkeypatch):
+    def broken():
+        raise OSError("Input/output error")
+    monkeypatch.setattr(suite.daemon.blobs, "sync", broken)
+    with pytest.raises(IpcError) as caught:
+        await suite.mailbox.write_raw("store", ALICE, "", len(LARGE), content=LARGE)
+    assert caught.value.status.startswith("4.") and await suite.list(ALICE) == []
+
+
 async def test_store_is_bounded(suite):
     with pytest.raises(IpcError) as caught:
         await suite.mailbox.write_raw("store", ALICE, "", 2**40, content=b"x")

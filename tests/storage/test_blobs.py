@@ -71,6 +71,23 @@ def test_octets_are_synced_before_the_folder(blobs, monkeypatch):
     assert len(synced) == 2
 
 
+def test_the_folders_of_a_new_store_are_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(engine, "_sync", synced.append)
+    FileBlobs(tmp_path / "mail" / "blobs").close()
+    assert synced == [tmp_path / "mail" / "blobs", tmp_path / "mail"]
+
+
+def test_the_kernel_is_asked_and_believed(blobs, monkeypatch):
+    class Libc:
+        syncfs = staticmethod(lambda descriptor: -1)
+    some = [put(blobs, b"content %d" % number) for number in range(8)]
+    monkeypatch.setattr(engine, "_libc", Libc)
+    with pytest.raises(OSError):
+        blobs.sync()
+    assert not any(there(blobs, blob) for blob in some)
+
+
 def linked(blobs: FileBlobs, path) -> Blob:
     """Take a slot that its writer has not synced, as APPEND does."""
     write_slot(path, Envelope("", ""), b"large and new" * 9000)

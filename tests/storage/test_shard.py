@@ -39,6 +39,10 @@ def test_all_is_there_after_reopening(store, tmp_path):
     again.close()
 
 
+def test_a_commit_that_returned_is_on_the_disk(store):
+    assert [shard.connection.pragma("synchronous") for shard in store.shards] == [2]
+
+
 def test_the_number_of_shards_cannot_change_unnoticed(store, tmp_path):
     with pytest.raises(DatabaseError, match="mailbox.shards back to 1"):
         SqliteMailboxes(tmp_path, shards=2)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import apsw
 import pytest
 
+from fancymail.storage.sqlite import database
 from fancymail.storage.sqlite.database import DatabaseError, Step, open_database, require_sqlite, transaction
 
 FIRST = Step("first", "CREATE TABLE one (a INTEGER) STRICT; CREATE INDEX one_a ON one (a)")
@@ -21,6 +24,15 @@ def test_a_new_database_is_private_and_durable(tmp_path):
     assert (tmp_path / "x.db-wal").stat().st_mode & 0o777 == 0o600
     db.close()
     assert list(open_database(path, (FIRST, SECOND)).execute("SELECT * FROM one")) == [(1, "x")]
+
+
+def test_the_name_of_a_new_database_is_synced(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(database.os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    open_database(tmp_path / "x.db", (FIRST,)).close()
+    assert synced == [str(tmp_path)]
+    open_database(tmp_path / "x.db", (FIRST,)).close()
+    assert len(synced) == 1
 
 
 def test_steps_are_applied_once_and_later_ones_added(tmp_path):

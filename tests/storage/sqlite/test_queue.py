@@ -9,7 +9,8 @@ import apsw
 import pytest
 
 from fancymail.storage.ports.queue import BEGIN, Entry, IndexFailed, State
-from fancymail.storage.sqlite.queue import SqliteQueueIndex
+from fancymail.storage.sqlite import queue as engine
+from fancymail.storage.sqlite.queue import SqliteQueueIndex, open_index
 
 
 def entries(*numbers):
@@ -53,6 +54,42 @@ def test_durability_is_restored_after_a_failed_restart(tmp_path, monkeypatch):
     assert real.pragma("synchronous") == 0
     index.add(entries(1))
     index.close()
+
+
+class Watched:
+    """A connection that notes how durable it is when its log is moved, begun anew, or closed."""
+
+    def __init__(self, real):
+        self.real, self.seen = real, []
+
+    def __getattr__(self, name):
+        if name in ("wal_checkpoint", "close"):
+            self.seen.append((name, self.real.pragma("synchronous")))
+        return getattr(self.real, name)
+
+    def execute(self, statement, *values):
+        if statement.startswith(("UPDATE log_restart", "INSERT")):
+            self.seen.append((statement[:6], self.real.pragma("synchronous")))
+        return self.real.execute(statement, *values)
+
+
+def test_the_log_is_begun_anew_and_moved_home_durably(tmp_path):
+    index = SqliteQueueIndex(tmp_path / "index.db")
+    index._db = watched = Watched(index._db)
+    index.restart_log()
+    index.add(entries(1))
+    index.close()
+    assert watched.seen == [("wal_checkpoint", 2), ("UPDATE", 2), ("INSERT", 0), ("INSERT", 0), ("close", 2)]
+
+
+def test_a_damaged_index_is_put_aside_durably(tmp_path, monkeypatch):
+    SqliteQueueIndex(tmp_path / "index.db").close()
+    (tmp_path / "index.db").write_bytes(b"no database" * 1000)
+    synced = []
+    monkeypatch.setattr(engine, "sync_directory", lambda folder: synced.append((folder, sorted(os.listdir(folder)))))
+    index, new, wrong = open_index(tmp_path / "index.db")
+    index.close()
+    assert new and "not an SQLite database" in wrong and synced == [(tmp_path, ["index.db.damaged"])]
 
 
 @pytest.mark.parametrize("when", ["commit", "copied", "restarted"])
