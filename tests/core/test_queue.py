@@ -17,7 +17,6 @@ from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.storage.memory.queue import MemoryQueueIndex
 from fancymail.storage.ports.queue import IndexFailed, State
-from fancymail.storage.ports.spool import Told
 from fancymail.storage.slots import write_slot
 from fancymail.storage.spool import DiskSpool
 
@@ -293,18 +292,6 @@ async def test_the_lease_of_a_dead_consumer_ends(house):
     assert house.take() == [path] and house.index.find(os.path.basename(path)).attempts == 2
 
 
-async def test_three_deaths_put_a_message_aside(house):
-    path, neighbour = await house.pushed(), await house.pushed()
-    for _ in range(3):
-        assert path in house.take(2)
-        house.queue.done("incoming", neighbour)
-        house.later(101)
-    await house.queue.intake.durable()
-    dead = path.replace("/incoming/", "/dead/")
-    assert house.take() == [] and house.state(path) is State.DEAD and os.path.exists(dead) and "dead" in house.alerts
-    assert house.queue.path(house.index.find(os.path.basename(path))) == dead
-
-
 async def test_what_a_consumer_held_is_ready_when_it_begins_anew(house):
     paths = [await house.pushed() for _ in range(3)]
     assert house.take(2) == paths[:2]
@@ -319,32 +306,6 @@ async def test_when_all_died_nobody_waits_for_the_grace_to_end(house):
     house.restart()
     assert house.take() == [] and house.queue.resume("incoming", "mailbox") == 1
     assert house.take() == [path] and house.index.find(os.path.basename(path)).deaths == 0
-
-
-async def test_a_message_that_kills_its_consumer_alone_is_put_aside(house):
-    path = await house.pushed()
-    for _ in range(3):
-        assert house.take(1) == [path]
-        assert house.queue.resume("incoming", "mailbox") == 1
-    await house.queue.intake.durable()
-    assert house.take() == [] and house.state(path) is State.DEAD
-
-
-async def test_the_row_of_a_message_that_kills_is_on_the_disk_before_its_file_moves(house, monkeypatch):
-    path = house.written()
-    written = house.spool.whole("incoming", os.path.basename(path))
-    house.queue.enter("incoming", [(path, Told(written.size, written.sha256, "a" * 26, "alice@example.test", ["r0@example.test"], 1))])
-    monkeypatch.setattr(house.spool, "sync", failing)
-    for _ in range(3):
-        house.take()
-        house.queue.resume("incoming", "mailbox")
-    with refusal("4.3.0"):
-        await house.queue.intake.durable()
-    assert house.state(path) is State.LEASED and os.path.exists(path)
-    monkeypatch.undo()
-    house.later(11)                             # it is tried again
-    await house.queue.intake.durable()
-    assert house.state(path) is State.DEAD and os.path.exists(path.replace("incoming", "dead")) and len(house.queue.leases) == 0
 
 
 async def test_deferring_is_no_death(house):
@@ -501,47 +462,6 @@ async def test_a_result_is_durable_before_it_is_answered(house, monkeypatch):
     monkeypatch.setattr(house.spool, "sync", failing)
     with refusal("4.3.0"):
         await house.queue.result("incoming", path, results(r0="delivered"))
-
-
-# -- what cannot be handled ------------------------------------------------------------------------------------------------
-
-
-async def test_changed_content_goes_to_corrupt(house):
-    path = await house.pushed()
-    house.take()
-    with open(path, "r+b") as file:
-        file.seek(70)
-        file.write(b"X")
-    await house.queue.reject("incoming", path, "hash differs")
-    assert house.state(path) is State.CORRUPT and os.path.exists(path.replace("incoming", "corrupt")) and "corrupt" in house.alerts
-    await house.queue.reject("incoming", path, "again")
-
-
-async def test_a_whole_message_that_is_rejected_goes_to_dead(house):
-    path = await house.pushed()
-    house.take()
-    await house.queue.reject("incoming", path, "has no envelope")
-    assert house.state(path) is State.DEAD and "has no envelope" in house.index.find(os.path.basename(path)).reason
-    house.queue.done("incoming", path)
-    assert not os.path.exists(path.replace("incoming", "dead"))
-
-
-async def test_the_row_of_a_rejected_message_is_on_the_disk_before_its_file_moves(house, monkeypatch):
-    path = house.written()
-    written = house.spool.whole("incoming", os.path.basename(path))
-    house.queue.enter("incoming", [(path, Told(written.size, written.sha256, "a" * 26, "alice@example.test", ["r0@example.test"], 1))])
-    house.take()
-    steps = []
-    for name in ("sync", "move"):
-        monkeypatch.setattr(house.spool, name, lambda *given, name=name, step=getattr(house.spool, name): (steps.append(name), step(*given))[1])
-    await house.queue.reject("incoming", path, "has no envelope")
-    assert steps == ["sync", "move", "sync"] and house.state(path) is State.DEAD
-
-
-async def test_a_crash_between_moving_and_writing_it_down_loses_nothing(house):
-    path = await house.pushed()
-    os.rename(path, path.replace("incoming", "dead"))
-    assert house.take() == [] and house.state(path) is State.DEAD
 
 
 # -- files go round --------------------------------------------------------------------------------------------------------
