@@ -70,11 +70,13 @@ def alive(pid: int) -> bool:
 
 
 class Suite:
-    """A suite, of stand-ins or `real`, that runs in the background; `facts` is what `up --json` printed."""
+    """A suite, of stand-ins or `real`, that runs in the background; `facts` is what `up --json` printed. `prefix`: a command in front."""
+
+    prefix: list[str] = []
 
     def __init__(self, state: Path, *options: str, only: str | None = None, real: bool = False) -> None:
         self.state, self.base = Path(state), free_base()
-        self.program = REAL if real else FAKE
+        self.program = [*self.prefix, *(REAL if real else FAKE)]
         only = only or (None if real else "auth,queue,smtpin")
         self.options = [*options, *(["--only", only] if only else [])]
         self.facts: dict = {}

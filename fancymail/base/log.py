@@ -147,7 +147,7 @@ class Log:
             os.close(self._file)
             self._file = -1
         if self._file < 0:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o660)
             self._identity = _identity(self._path)
         return self._file
 

@@ -22,10 +22,11 @@ from fancymail.cli import demo as demonstration
 from fancymail.cli import pidfile, ready
 from fancymail.cli.terminal import console, duration, json_line, octets, table
 from fancymail.ipc.message import IpcError
+from fancymail.ipc.security import KeyRing
 from fancymail.ipc.sync import SyncClient
 from fancymail.servers.child import drop_root, give_state, identity
 from fancymail.servers.containment.privileges import set_name
-from fancymail.servers.launch import DAEMONS, instances
+from fancymail.servers.launch import DAEMONS, instances, own_users
 from fancymail.servers.supervisor import STAGES, Supervisor, listeners_of
 
 STATE = click.option("--state", type=click.Path(path_type=Path, file_okay=False), default="state", envvar="FANCYMAIL_STATE",
@@ -58,14 +59,17 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
         if demo:
             demonstration.prepare(paths, port_base, config)
             config = None
+        os.umask(0o077)
         settings = load_settings(config, paths.state)
         names = _chosen(only, settings)
         _check_listeners(settings, names)
         _check_alone(paths, names)
+        KeyRing(paths.keys).create()
+        owners, alike = own_users(settings, paths, lent=True)
         with _Outcome(detach) as outcome:
             supervisor = Supervisor(settings, paths, names, config=config, ready=outcome.tell,
                                     helper=lambda: _announce(paths, settings, names, demo, as_json, outcome),
-                                    close_in_children=lambda: [lock, *outcome.descriptors])
+                                    close_in_children=lambda: [lock, *outcome.descriptors], owners=owners, alike=alike)
             supervisor.prepare()
             _become(settings, paths)
             outcome.go_to_background()

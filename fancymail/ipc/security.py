@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import zmq
@@ -105,7 +106,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 def is_daemon(pid: bytes) -> bool:
-    """Whether a process is one of our daemons: those share the operator's uid, but are shut in (servers/containment) and are no operator."""
+    """Whether a process is one of our daemons: those may share the operator's uid, but are shut in (servers/containment) and are no operator."""
     try:
         with open(f"/proc/{int(pid)}/comm") as file:
             return _DAEMON.fullmatch(file.read().strip()) is not None
@@ -116,10 +117,10 @@ def is_daemon(pid: bytes) -> bool:
 class Gatekeeper:
     """Answers libzmq's ZAP requests (RFC 27 of ZeroMQ) of one context: admits a peer and names its role, or refuses it."""
 
-    def __init__(self, context: zmq.Context, keys: KeyRing, operators: tuple[int, ...] = ()) -> None:
+    def __init__(self, context: zmq.Context, keys: KeyRing, operators: Iterable[int]) -> None:
         self.keys = keys
         self.allowed = keys.allowed()
-        self.uids = {b"%d" % uid for uid in (os.getuid(), 0, *operators)}
+        self.uids = {b"%d" % uid for uid in (0, *operators)}
         self.refused = 0
         socket = context.socket(zmq.ROUTER)
         socket.bind("inproc://zeromq.zap.01")

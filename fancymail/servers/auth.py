@@ -24,6 +24,7 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Address, Caller, Count, Flag, Octets, Raw, Text, UserName, Word, verb
 from fancymail.mail.scram import HASHES
 from fancymail.servers.allocator import give_back_from
+from fancymail.servers.containment import lending
 from fancymail.servers.containment.reach import Reach, database
 from fancymail.servers.daemon import Daemon
 from fancymail.servers.exchanges import Client, Exchanges
@@ -383,7 +384,7 @@ def _issuer(options, state: Path) -> Issuer:
     """Read the keys of an issuer of tokens. Raises ValueError."""
     where = f"the keys of {options.issuer}"
     try:
-        text = options.keys or (state / options.keys_file).read_bytes()
+        text = options.keys or lending.read_file(state / options.keys_file)
         return Issuer(options.issuer, options.audience, keys_of(text), options.claim, options.scope)
     except OSError as error:
         raise ValueError(f"{where} cannot be read: {error}") from None

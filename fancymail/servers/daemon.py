@@ -34,6 +34,7 @@ from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing
 from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
 from fancymail.servers.containment import cell, lending
+from fancymail.servers.containment.owners import Owners
 from fancymail.servers.containment.reach import Reach
 from fancymail.servers.nodes import open_cluster
 from fancymail.servers.sockets import bind_door
@@ -68,6 +69,7 @@ class Daemon:
         self.draining = False
         self.ready = False                      # started() is through
         self.cluster = open_cluster(self) if settings.storage.database else None
+        self.started_by = os.getuid()           # the operator; this process may become another user
         self.tasks: set[asyncio.Task] = set()
         self.bound: list[socket.socket] = []    # our doors' sockets, from take_place() until ZeroMQ has them
 
@@ -263,8 +265,10 @@ class Daemon:
         self.bound = [bind_door(endpoint) for endpoint in self.paths.endpoints(self.instance)]
         self.prepare()
 
-    def shut_in(self) -> None:
+    def shut_in(self, owners: Owners | None = None) -> None:
         """From here on this process reaches what it declared and nothing else, whoever comes to command it."""
+        if owners is not None:
+            owners.become(self.name, self.instance)
         reach = self.reach(self.settings, self.paths)
         facts = cell.contain(self.name, self.instance, reach, self.settings, self.paths, self.config)
         (self.log.warning if "missing" in facts else self.log.info)("contained", **facts)
@@ -312,7 +316,7 @@ class Daemon:
         if not self.bound:
             self.take_place()
         self.context = zmq.Context()
-        self.gatekeeper = Gatekeeper(self.context, self.keys, self.settings.ipc.operators)
+        self.gatekeeper = Gatekeeper(self.context, self.keys, (self.started_by, *self.settings.ipc.operators))
         self.gatekeeper.reload(self._guests(self.settings))
         self.callbacks = Callbacks(self.context, self.keys, self.name, self._key_behind)
         self.server = Server(self, grants=self.settings.ipc.grants, failed=self._failed,
@@ -372,10 +376,11 @@ class Daemon:
 
 
 def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | None = None, sockets: dict | None = None,
-               console: bool = False, instance: str = "", settings: Settings | None = None) -> None:
+               console: bool = False, instance: str = "", settings: Settings | None = None, owners: Owners | None = None) -> None:
     """Run one daemon in this process until it is told to end. Raises SettingsError, AlreadyRunning.
 
     `instance`: what it is called when there are several processes of it. `settings`: when they have been read already.
+    `owners`: the daemons are users of their own.
     """
     paths = Paths(state)
     settings = settings or load_settings(config, paths.state)
@@ -389,7 +394,7 @@ def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | 
 
     daemon = daemon_class(settings, paths, config=config, sockets=sockets, console=console, instance=instance)
     daemon.take_place()
-    daemon.shut_in()
+    daemon.shut_in(owners)
     uvloop.run(daemon.serve())
 
 

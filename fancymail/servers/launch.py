@@ -13,8 +13,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from fancymail.base.settings import Settings, SettingsError, load_settings
+from fancymail.base.settings import Paths, Settings, SettingsError, load_settings
+from fancymail.ipc.security import KeyRing
 from fancymail.servers import sockets
+from fancymail.servers.containment import standing
+from fancymail.servers.containment.owners import Owners
+from fancymail.servers.containment.reach import complete
 from fancymail.servers.daemon import Daemon, run_daemon
 
 DAEMONS = ("auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap")     # in the order in which they are started
@@ -43,6 +47,14 @@ def daemon_class(name: str) -> type[Daemon]:
     raise LookupError(f"{module.__name__} holds no daemon named {name}")
 
 
+def own_users(settings: Settings, paths: Paths, lent: bool) -> tuple[Owners | None, str]:
+    """Return the users that all daemons of a state folder become, or None and why not (containment/standing.py)."""
+    if settings.server.own_users == "auto" and os.geteuid():
+        return None, "not started as root"              # nobody asked, and all daemons' modules are much to read
+    reaches = {name: complete(daemon_class(name).reach(settings, paths), settings, paths) for name in DAEMONS}
+    return standing.owners(settings, paths, reaches, lent)
+
+
 def listeners_of(settings: Settings, name: str) -> list[str]:
     """Return the addresses a daemon listens on: the options of its section that are called listen or listen_something."""
     section = getattr(settings, name, None)
@@ -67,6 +79,10 @@ def launch(name: str, arguments: list[str] | None = None) -> None:
         for address in listeners_of(settings, name):        # while we still may
             if not sockets.known(address):
                 sockets.adopt(address, sockets.bind(address, chosen.state))
-        run_daemon(daemon_class(name), chosen.state, config=chosen.config, console=not chosen.quiet)
-    except (SettingsError, OSError, ValueError) as error:
+        paths = Paths(chosen.state)
+        paths.create()
+        KeyRing(paths.keys).create()
+        owners, _ = own_users(settings, paths, lent=False)
+        run_daemon(daemon_class(name), chosen.state, config=chosen.config, console=not chosen.quiet, owners=owners)
+    except (SettingsError, OSError, ValueError, LookupError) as error:
         sys.exit(f"fm-{name}: {error}")

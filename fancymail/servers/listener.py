@@ -13,6 +13,7 @@ import ipaddress
 import os
 import resource
 import socket
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ class Listener:
         door = listening(address, state, reuse_port)
         if door.family == socket.AF_UNIX:
             port = 0
-            if mode is not None:
+            if mode is not None and stat.S_IMODE(os.stat(door.getsockname()).st_mode) != mode:
                 os.chmod(door.getsockname(), mode)
         else:
             port = door.getsockname()[1]

@@ -456,7 +456,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
 
 def _folder(path: Path) -> Path:
     """A folder of our own; what lies there for long was left by a program that ended."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.mkdir(mode=0o770, parents=True, exist_ok=True)        # less the umask
     for leftover in path.iterdir():
         if leftover.stat().st_mtime < time.time() - LEFT:
             leftover.unlink()

@@ -22,10 +22,12 @@ from pathlib import Path
 import msgspec
 
 from fancymail.base.log import Log
-from fancymail.base.settings import Paths, Settings
+from fancymail.base.settings import Paths, Settings, SettingsError, load_settings
 from fancymail.servers import sockets
 from fancymail.servers.child import become_child, leave
 from fancymail.servers.containment import lending
+from fancymail.servers.containment.owners import Owners
+from fancymail.servers.containment.reach import certificate_files
 from fancymail.servers.daemon import run_daemon
 from fancymail.servers.launch import daemon_class, daemon_of, listeners_of
 
@@ -63,12 +65,13 @@ class Supervisor:
 
     def __init__(self, settings: Settings, paths: Paths, names: list[str], *, config: Path | None = None, console: bool = False,
                  helper: Callable[[], int] | None = None, ready: Callable[[int], None] = lambda code: None,
-                 close_in_children: Callable[[], list[int]] = list) -> None:
+                 close_in_children: Callable[[], list[int]] = list, owners: Owners | None = None, alike: str = "") -> None:
         self.settings, self.paths, self.config, self.console = settings, paths, config, console
         self.helper, self.ready, self.close_in_children = helper, ready, close_in_children
         self.children = {name: Child(name, due=0.0, listeners=listeners_of(settings, daemon_of(name))) for name in names}
         self.log = Log("supervisor", settings.log, paths.log, console)
-        self.lender = lending.Lender(lambda: config or paths.config)
+        self.owners, self.alike = owners, alike         # alike: why the daemons are no users of their own
+        self.lender = lending.Lender(lambda: config or paths.config, self._lendable)
         self.helper_pid = 0
         self.code = 0
         self.signals: list[int] = []
@@ -92,7 +95,8 @@ class Supervisor:
         gc.enable()      # bin/fancymail imports without it
         self._catch_signals()
         try:
-            self.log.info("starting", pid=os.getpid(), daemons=list(self.children))
+            self.log.info("starting", pid=os.getpid(), daemons=list(self.children),
+                          users={name: user.uid for name, user in self.owners.users.items()} if self.owners else self.alike)
             self._start_due()
             self._start_helper()
             while not self._stop_wanted():
@@ -130,8 +134,15 @@ class Supervisor:
         sockets.keep_only(child.listeners)
         lending.borrow_from(line)
         run_daemon(self.classes[child.name], self.paths.state, config=self.config, console=self.console,
-                   instance=child.name, settings=settings)
+                   instance=child.name, settings=settings, owners=self.owners)
         return 0
+
+    def _lendable(self, name: str) -> list[Path]:
+        """Files besides the configuration that a daemon may have from us: those that the settings of now give to it."""
+        with suppress(SettingsError):
+            self.settings = load_settings(self.config, self.paths.state)
+        reach = self.classes[name].reach(self.settings, self.paths)
+        return [*reach.opens, *(certificate_files(self.settings, self.paths) if reach.certificates else ())]
 
     def _start_helper(self) -> None:
         if self.helper is not None:

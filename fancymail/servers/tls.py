@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from fancymail.base.settings.tls import Tls
+from fancymail.servers.containment.lending import opened, read_file
 
 # A BIO keeps the size of the most it ever held, so both are fed in small pieces: 28 kB for an idle connection that was busy, where
 # full records of 16 KiB would take 41 kB and save a quarter of the encryption's time.
@@ -98,10 +99,11 @@ class Certificates:
         # A compressed or renegotiated session is an attack, not a feature (RFC 9325 3.3, 3.5).
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_ciphers(settings.ciphers)
-        context.load_cert_chain(certificate, key)
+        with opened(certificate) as chain, opened(key) as secret:
+            context.load_cert_chain(chain, secret)
         if self._alpn:
             context.set_alpn_protocols(self._alpn)
-        return Served(context, server_end_point(certificate.read_bytes()))
+        return Served(context, server_end_point(read_file(certificate)))
 
 
 def server_end_point(pem: bytes) -> bytes:

@@ -154,7 +154,7 @@ class FileBlobs:
 
     def _prepare(self) -> None:
         for directory in (self.root, self.root / "tmp", *(self.root / f"{part:02x}" for part in range(self.parts))):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o770, parents=True, exist_ok=True)       # less the umask
         for leftover in (self.root / "tmp").iterdir():      # of a process that ended while it wrote
             leftover.unlink()
         _sync(self.root)

@@ -35,6 +35,7 @@ END_SIZE = len(END) + 32
 ENVELOPE_LIMIT = 64 << 20               # octets; far above any envelope, far below what hurts
 SPILL = 256 << 10                       # octets of content kept in memory before the first write
 CHUNK = 256 << 10                       # octets per read of chunks()
+SHARED = 0o660                          # less what the umask takes: all that a folder's access list can give to other daemons' users
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 
 _encode = msgspec.json.Encoder().encode
@@ -122,7 +123,7 @@ class SlotWriter:
     def _open(self, create: int) -> None:
         flags = os.O_WRONLY | create | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = os.open(self.path, flags, SHARED)
         except OSError as error:
             raise _refused(self.path, error) from error
         try:

@@ -17,7 +17,7 @@ from fancymail.base.crash import crash_point
 from fancymail.mail.envelope import Envelope
 
 from .ports.spool import SlotUnfit, Written
-from .slots import EMPTIED, Slot, SlotError, read_slot
+from .slots import EMPTIED, SHARED, Slot, SlotError, read_slot
 from .sync import Syncer
 
 ASIDE = ("dead", "corrupt")
@@ -53,7 +53,7 @@ class DiskSpool:
         """Make and open the folder of a queue."""
         if queue not in self._folders:
             try:
-                os.mkdir(queue, 0o700, dir_fd=self._root)
+                os.mkdir(queue, 0o770, dir_fd=self._root)
             except FileExistsError:
                 pass
             self._folders[queue] = _open_folder(queue, self._root)
@@ -140,7 +140,7 @@ class DiskSpool:
         if self._recycle and self._kept < FREE_LIMIT and self._kept_octets < FREE_OCTETS:
             try:
                 status = os.stat(id, dir_fd=folder, follow_symlinks=False)
-                if status.st_nlink == 1 and status.st_size <= FREE_SIZE and status.st_mode == stat.S_IFREG | 0o600:
+                if status.st_nlink == 1 and status.st_size <= FREE_SIZE and self._is_ours(status):
                     os.rename(id, new := _random_id(), src_dir_fd=folder, dst_dir_fd=folder)
                     self._changed.add(queue)
                     self._retired.append((queue, new, status.st_size))
@@ -150,6 +150,10 @@ class DiskSpool:
             except FileNotFoundError:
                 return
         self.remove(queue, id)
+
+    def _is_ours(self, status: os.stat_result) -> bool:
+        """Whether nobody else owns a file, and so could read the next message in it, nor was let in by its mode."""
+        return status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) | 0o060 == SHARED
 
     def names(self, queue: str) -> Iterator[str]:
         with os.scandir(self._folders[queue]) as entries:
@@ -224,7 +228,7 @@ def _open_folder(path: str, parent: int | None = None) -> int:
 
 def _make(id: str, folder: int) -> None:
     """Make a file that is ready to be written, and no slot before that."""
-    descriptor = os.open(id, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    descriptor = os.open(id, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, SHARED, dir_fd=folder)
     try:
         os.write(descriptor, EMPTIED)
     finally:

@@ -1,7 +1,7 @@
 """Where everything lies in a state folder (docs/house.md section 3 has the picture).
 
 Used by the daemons, the supervisor and the tools, so that no other file spells a path. `create()` makes the folders;
-nothing here deletes. Folders are 0700: entering STATE/run is what the operator's doors ask of a caller.
+nothing here deletes. Folders are made 0700; where daemons are users of their own these may enter what they need (containment/owners.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 ENDPOINT_LIMIT = 100    # octets of an ipc path; sun_path holds 107 and ZeroMQ wants some for itself
+LISTED = 0o066          # bits of a folder that lets others list or change what is in it
 LONGEST_NAME = len("smtpout.curve.ipc")
 
 
@@ -73,7 +74,8 @@ class Paths:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         run = run_directory(self.state)
         run.mkdir(mode=0o700, exist_ok=True)
-        run.chmod(0o700)
+        if run.stat().st_mode & LISTED:         # searching is what daemons of other users may be allowed
+            run.chmod(0o700)
 
 
 def run_directory(state: Path | str) -> Path:
@@ -103,13 +105,13 @@ def _private_folder(run: Path) -> Path:
 
 
 def _owned(folder: Path, state: Path) -> Path:
-    """Refuse a folder that someone else made, or may enter: the doors in it ask no more of a caller."""
+    """Refuse a folder that someone else made, or may list: the doors in it ask no more of a caller than to reach them."""
     try:
         facts = os.lstat(folder)
     except FileNotFoundError:    # the temporary directory was cleaned; make it anew
         folder.mkdir(mode=0o700)
         facts = os.lstat(folder)
     owners = {os.geteuid(), os.stat(state).st_uid} if state.exists() else {os.geteuid()}
-    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in owners or facts.st_mode & 0o077:
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in owners or facts.st_mode & LISTED:
         raise PermissionError(f"{folder} is not a private folder of this user")
     return folder

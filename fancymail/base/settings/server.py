@@ -19,8 +19,14 @@ class Server(Section):
     daemons: Annotated[tuple[str, ...], say(
         "The daemons that `fancymail up` starts when --only does not say otherwise.")] = (
         "auth", "queue", "mailbox", "smtpout", "smtpin", "pop3", "imap")
+    own_users: Annotated[Literal["auto", "require", "off"], say(
+        "Each daemon becomes a user of its own when the suite is started as root: auto: where that can be; require: do not start elsewhere; "
+        "off: they stay root. Told by the log; takes effect at a restart.")] = "auto"
+    uid_base: Annotated[int, say(
+        "The first of the numbers that these users have, in the order auth, queue, mailbox, smtpout, smtpin, pop3, imap; "
+        "accounts named fancymail-auth and so on go before. Suites that share a machine take different ones.", ge=1000, le=2**31)] = 60720
     user: Annotated[str, say(
-        "The account that the daemons become when the suite is started as root; empty: they stay who they are.")] = ""
+        "The one account that all become instead when the suite is started as root, the supervisor too; empty: own-users counts.")] = ""
     group: Annotated[str, say("The group that goes with `user`; empty: the account's own group.")] = ""
     containment: Annotated[Literal["on", "require", "off"], say(
         "Shut each daemon in what it needs (Landlock, seccomp): on: as far as the kernel can; require: do not start without; "

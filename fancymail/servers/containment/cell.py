@@ -10,13 +10,12 @@ import os
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import fancymail
 from fancymail.base.settings import Paths, Settings
 from fancymail.servers.containment import landlock, privileges, seccomp
-from fancymail.servers.containment.reach import Reach, converses_by_tcp
+from fancymail.servers.containment.reach import Reach, certificate_files, complete, converses_by_tcp
 
 SYSTEM = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf", "/etc/gai.conf", "/etc/services", "/etc/protocols",
           "/etc/localtime", "/etc/timezone", "/etc/ld.so.cache", "/etc/ssl", "/etc/pki/tls", "/etc/ca-certificates", "/etc/mime.types",
@@ -35,8 +34,7 @@ def contain(name: str, instance: str, reach: Reach, settings: Settings, paths: P
     mode = settings.server.containment
     if mode == "off":
         return {"missing": "containment is off in the settings"}
-    if settings.storage.database:                   # engines over the network, with contents and slots of this node as files beside them
-        reach = replace(reach, keeps=(*reach.keeps, paths.mail, paths.queues), calls=True)
+    reach = complete(reach, settings, paths)
     calls = reach.calls or converses_by_tcp(settings, name)
     privileges.drop_capabilities()
     missing = [*_files(name, reach, settings, paths, config, calls or reach.answers), *_calls(calls, reach.answers)]
@@ -49,7 +47,7 @@ def contain(name: str, instance: str, reach: Reach, settings: Settings, paths: P
 def _files(name: str, reach: Reach, settings: Settings, paths: Paths, config: Path | None, connect: bool) -> Iterator[str]:
     rules = landlock.Rules()
     for folder in (*reach.fills, *reach.shares, *reach.keeps):
-        if not folder.suffix:                       # the name of a file has one; a folder that is not there yet gets no rule
+        if not folder.suffix and not folder.is_dir():       # the name of a file has one; a folder that is not there yet gets no rule
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     for chosen, rights in ((reach.reads, landlock.READS), (reach.opens, landlock.OPENS), (reach.fills, landlock.FILLS),
                            (reach.shares, landlock.SHARES), (reach.keeps, landlock.KEEPS)):
@@ -106,9 +104,8 @@ def _authorities(settings: Settings) -> Iterator[Path]:
 
 def _certificates(settings: Settings, paths: Paths) -> Iterator[Path]:
     """Where certificates and their keys are: the folders too, because a renewal puts new files there."""
-    for pair in (settings.tls, *settings.tls.domains.values()):
-        for file in (paths.state / pair.certificate, paths.state / pair.key):
-            for path in (file, Path(os.path.realpath(file))):
-                yield path
-                if len(path.parent.parts) > SHALLOW and not paths.state.is_relative_to(path.parent):
-                    yield path.parent
+    for file in certificate_files(settings, paths):
+        for path in (file, Path(os.path.realpath(file))):
+            yield path
+            if len(path.parent.parts) > SHALLOW and not paths.state.is_relative_to(path.parent):
+                yield path.parent

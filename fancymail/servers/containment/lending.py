@@ -1,19 +1,22 @@
 """How a daemon that is shut in reads a configuration that took the old one's place: the supervisor opens it and hands over the descriptor.
 
-Editors write a new file and give it the old name; Landlock's rule is about the old file. The supervisor (`Lender`) answers one word, `settings`,
-with one file, never a path of the daemon's choice. A daemon without a supervisor has nobody to ask: it is told to start again.
+Editors write a new file and give it the old name; Landlock's rule is about the old file. Where daemons are users of their own, certificates
+may be files that only root reads. The supervisor (`Lender`) answers the word `settings`, and the names of those files that the settings give to
+that daemon, never a path of the daemon's choice. A daemon without a supervisor has nobody to ask: it is told to start again.
 """
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 WORD = b"settings"
 PATIENCE = 2.0              # seconds that a daemon waits for the supervisor
-LIMIT = 4 << 20             # octets of a configuration
+LIMIT = 4 << 20             # octets of a file
+NAME = 4096                 # octets of its name
 
 _lender: socket.socket | None = None       # this daemon's line to the supervisor
 
@@ -21,8 +24,9 @@ _lender: socket.socket | None = None       # this daemon's line to the superviso
 class Lender:
     """The supervisor's ends of the lines, one per daemon."""
 
-    def __init__(self, path: Callable[[], Path]) -> None:
-        self.path = path
+    def __init__(self, path: Callable[[], Path], others: Callable[[str], Iterable[Path]] = lambda name: ()) -> None:
+        """path: the configuration; others: what else a daemon may have."""
+        self.path, self.others = path, others
         self.lines: dict[str, socket.socket] = {}
 
     def line(self, name: str) -> socket.socket:
@@ -46,19 +50,21 @@ class Lender:
     def serve(self, line: socket.socket) -> None:
         """Answer one question; a daemon that asks for anything else gets nothing."""
         try:
-            word = line.recv(64)
+            word = line.recv(NAME)
         except OSError:
             word = b""
-        if word == WORD:
-            self._lend(line)
-        elif not word:
-            for name in [name for name, other in self.lines.items() if other is line]:
-                self.forget(name)
+        name = next(name for name, other in self.lines.items() if other is line)
+        if not word:
+            self.forget(name)
+        elif word == WORD:
+            self._lend(line, self.path())
+        elif file := next((path for path in self.others(name) if os.fsencode(path) == word), None):
+            self._lend(line, file)
 
-    def _lend(self, line: socket.socket) -> None:
+    def _lend(self, line: socket.socket, path: Path) -> None:
         with suppress(OSError):
             try:
-                with open(self.path(), "rb") as file:
+                with open(path, "rb") as file:
                     socket.send_fds(line, [b"ok"], [file.fileno()])
             except (FileNotFoundError, PermissionError):
                 line.send(b"no")
@@ -72,13 +78,38 @@ def borrow_from(line: socket.socket) -> None:
 
 def read(path: Path) -> bytes:
     """Return the content of the configuration: opened here, or lent. Raises OSError."""
+    return _read(path, WORD)
+
+
+def read_file(path: Path) -> bytes:
+    """Return the content of another file that the settings name. Raises OSError."""
+    return _read(path, os.fsencode(path))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[str]:
+    """A name under which a file that the settings name can be opened by those who only take names. Raises OSError."""
+    try:
+        with open(path, "rb"):
+            pass
+    except PermissionError:
+        descriptor = os.memfd_create("lent", os.MFD_CLOEXEC)
+        with open(descriptor, "wb") as copy:
+            copy.write(read_file(path))
+            copy.flush()
+            yield f"/proc/self/fd/{descriptor}"
+    else:
+        yield os.fspath(path)
+
+
+def _read(path: Path, word: bytes) -> bytes:
     try:
         return path.read_bytes()
     except PermissionError:
         if _lender is None:
             raise
     _lender.settimeout(PATIENCE)
-    _lender.send(WORD)
+    _lender.send(word)
     _, descriptors, _, _ = socket.recv_fds(_lender, 16, 1)
     if not descriptors:
         raise PermissionError(f"{path}: the supervisor cannot read it either")

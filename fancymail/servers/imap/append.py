@@ -62,7 +62,7 @@ class Upload:
     def _keep(self, data: bytes) -> None:
         self._size += len(data)
         if self._file is None and (self._size > IN_MEMORY or self._held + self._size > MOST_IN_MEMORY):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._folder.mkdir(mode=0o770, parents=True, exist_ok=True)
             self._file = SlotWriter(self._folder / f"imap-{secrets.token_hex(12)}")
             for piece in self._pieces:
                 self._file.write(piece)

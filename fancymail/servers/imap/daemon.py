@@ -38,7 +38,7 @@ class ImapDaemon(Front):
     @classmethod
     def reach(cls, settings, paths: Paths) -> Reach:
         """The mailboxes, which it reads in place, the folder for what clients bring, and certificates."""
-        return Reach(shares=(paths.mail,), keeps=(paths.mail / "incoming",), certificates=True)
+        return Reach(shares=(paths.mail,), reads=(paths.blobs,), keeps=(paths.mail / "incoming",), certificates=True)
 
     async def started(self) -> None:
         """Open the ports."""

@@ -32,7 +32,7 @@ class Pop3Daemon(Front):
     @classmethod
     def reach(cls, settings, paths: Paths) -> Reach:
         """The mailboxes, which it reads in place, and certificates."""
-        return Reach(shares=(paths.mail,), certificates=True)
+        return Reach(shares=(paths.mail,), reads=(paths.blobs,), certificates=True)
 
     async def started(self) -> None:
         """Open the ports."""

@@ -29,6 +29,7 @@ from fancymail.servers.smtpin.pushing import Pushing
 from fancymail.servers.smtpin.session import SmtpSession
 from fancymail.servers.smtpin.slots import SlotPool
 from fancymail.servers.smtpin.transaction import QUEUES
+from fancymail.servers.sockets import known, listening, unix_path
 
 
 STOP = 2.0                           # seconds that the queue has at our end to take what it has not heard of
@@ -46,8 +47,10 @@ class SmtpInServer(Injection, Front):
         return Reach(fills=tuple(map(paths.queues.joinpath, QUEUES.values())), certificates=True)
 
     def prepare(self) -> None:
-        """Open the folder of the queues, for the syncs: its names will be out of reach."""
+        """Open the folder of the queues, for the syncs: its names will be out of reach; so will be the mode of a socket that is root's."""
         self.folder = os.open(self.paths.queues, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        for address in filter(known, filter(unix_path, self.settings.smtpin.listen_lmtp)):
+            os.chmod(listening(address, self.paths.state).getsockname(), self.settings.smtpin.lmtp_mode)
 
     async def started(self) -> None:
         """Open the ports; slots and answers are asked for while the first client says hello."""

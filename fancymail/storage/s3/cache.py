@@ -53,7 +53,7 @@ class CacheFiles(FileBlobs):
 
 def forget_before_boot(root: Path, boot: Path, what: str) -> None:
     """Delete copies of before a power cut. Only what we have marked as copies: anything else may be all that there is, and raises OSError."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root.mkdir(mode=0o770, parents=True, exist_ok=True)
     mark, now = root / "boot", boot.read_text().strip()
     if not mark.exists():
         if any(path.is_file() for path in root.rglob("*")):

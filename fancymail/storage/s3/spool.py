@@ -35,7 +35,7 @@ class NodeSpool(DiskSpool):
         forget_before_boot(Path(folder), boot, "messages")
         super().__init__(folder, queues, recycle=False)         # a message's file is still linked to a mailbox's cache when it ends
         self.objects, self._new = objects, Path(self.folder) / "new"        # where files are made, under the names that they will have
-        self._new.mkdir(mode=0o700, exist_ok=True)
+        self._new.mkdir(mode=0o770, exist_ok=True)
         self._senders = ThreadPoolExecutor(SENDERS, "s3")
 
     def send(self, slots: Iterable[tuple[str, str, bytes]]) -> list[bytes]:

@@ -70,7 +70,7 @@ class SqliteAccounts:
 
     def __init__(self, path: Path | str, changes_kept: int = CHANGES_KEPT) -> None:
         """Open or create the file; raises database.DatabaseError."""
-        self._writer = open_database(path, STEPS, cache=4 << 20)
+        self._writer = open_database(path, STEPS, cache=4 << 20, mode=0o600)
         self._reader = open_database(path, STEPS, cache=8 << 20)
         self._writing, self._reading = threading.Lock(), threading.Lock()
         self._changes_kept = changes_kept

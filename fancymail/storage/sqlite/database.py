@@ -1,7 +1,7 @@
 """Opening SQLite for every engine that keeps its state there.
 
 One place decides how we use SQLite: WAL, synchronous FULL (a commit that returned is on the disk), a bounded page cache, a
-busy timeout, files of mode 0600, and numbered migration steps whose text may never change once it has been applied.
+busy timeout, files closed to others, and numbered migration steps whose text may never change once it has been applied.
 Called by the engines of storage/sqlite. It never holds a connection itself and knows no table but `migration`.
 
     steps = (Step("accounts", "CREATE TABLE account (...)"), Step("aliases", "CREATE TABLE alias (...)"))
@@ -58,16 +58,17 @@ class transaction:
 
 
 def open_database(path: Path | str, steps: tuple[Step, ...], *, cache: int = 16 << 20, busy: float = 5.0,
-                  synchronous: str = "FULL") -> apsw.Connection:
+                  synchronous: str = "FULL", mode: int = 0o660) -> apsw.Connection:
     """Open (or create) the database at `path` and bring it to the newest of `steps`.
 
     cache: octets of page cache. busy: seconds to wait for a lock. synchronous: FULL, unless the engine makes its commits
-    durable by itself. Raises DatabaseError for an old SQLite, a foreign file, a newer or altered schema.
+    durable by itself. mode: of the file, less the umask; with a folder's access list users of other daemons may come in.
+    Raises DatabaseError for an old SQLite, a foreign file, a newer or altered schema.
     """
     require_sqlite()
     path = Path(path)
     try:
-        created = _create_private(path)
+        created = _create_private(path, mode)
         connection = apsw.Connection(str(path))
         _configure(connection, cache, busy, synchronous)
         migrate(connection, path, steps)
@@ -113,10 +114,10 @@ def sync_directory(path: Path | str) -> None:
         os.close(descriptor)
 
 
-def _create_private(path: Path) -> bool:
-    """Create the file with mode 0600 (WAL and SHM inherit it). True when it wasn't there."""
+def _create_private(path: Path, mode: int) -> bool:
+    """Create the file (WAL and SHM inherit its mode). True when it wasn't there."""
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, mode))
         return True
     except FileExistsError:
         if path.is_symlink() or not path.is_file():

@@ -1,6 +1,8 @@
 """A daemon's process from inside: shut in as its daemon would be, then made to try what an attacker in it would. Run by test_cell.py.
 
-    python probe.py STATE DAEMON free|shut PROBE...      prints {"probe": "ok" or the name of an errno} as JSON
+With `own` it is not shut in, but a user of its own (test_owners.py).
+
+    python probe.py STATE DAEMON free|shut|own PORT PROBE...      prints {"probe": "ok" or the name of an errno} as JSON
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from fancymail.base.settings import Paths
 from fancymail.base.settings.load import load_settings
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.sync import SyncClient
-from fancymail.servers.launch import daemon_class
+from fancymail.servers.launch import daemon_class, own_users
 
 SLOT = "a" * 26
 libc = ctypes.CDLL(None, use_errno=True)
@@ -92,10 +94,16 @@ def main() -> None:
     """Become the daemon's process, try everything, tell."""
     state, name, mode, port, *chosen = sys.argv[1:]
     paths = Paths(state)
-    if mode == "shut":
-        daemon = daemon_class(name)(load_settings(None, state), paths)
+    settings = load_settings(None, state)
+    if mode != "free":
+        daemon = daemon_class(name)(settings, paths)
         daemon.take_place()
+    if mode == "shut":
         daemon.shut_in()
+    elif mode == "own":
+        owners, reason = own_users(settings, paths, lent=False)
+        assert owners, reason
+        owners.become(name, name)
     found = probes(paths, int(port))
     print(json.dumps({name: tried(found[name]) for name in chosen or [name for name in found if name != "exec" or mode == "shut"]}))
 
