@@ -43,6 +43,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="little work, one round, nothing is kept")
     parser.add_argument("--folder", type=Path, help="a folder on the filesystem to be measured (default: the temporary directory)")
+    parser.add_argument("--plain", action="store_true", help="fresh folders, not fresh filesystems (ext4 in an image) for each server")
     parser.add_argument("--peers", type=Path, default=page.ROOT / "build/peers", help="where the peers' packages are unpacked")
     parser.add_argument("--page", action="store_true", help="write tables and figures from the results that are kept")
     parser.add_argument("--check", action="store_true", help="say whether tables and figures are those of the results")
@@ -58,7 +59,7 @@ def measure(options: argparse.Namespace) -> None:
     """Run the parts; a part's result is kept as soon as it is there."""
     packages = Packages(options.peers)
     try:
-        bench = Bench(packages, options.rounds, options.quick, options.folder)
+        bench = Bench(packages, options.rounds, options.quick, options.folder, options.plain)
         for part in options.parts or PARTS:
             began, machine = time.monotonic(), results.machine(versions(packages, part))
             bench.say(f"{part}:")

@@ -15,9 +15,9 @@ import random
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.peers import Dovecot, FancyMail
@@ -100,16 +100,21 @@ class Stopwatch:
     """Takes wall and CPU time of pieces of work; keeps name -> (milliseconds, CPU milliseconds), and whatever else is counted."""
 
     def __init__(self, server, rounds: int) -> None:
-        self.server, self.rounds = server, rounds
+        self.server, self.rounds, self.lenient = server, rounds, getattr(server, "lenient", False)
         self.found: dict[str, tuple[float, float]] = {}
 
     def take(self, name: str, work: Callable[[], object], rounds: int = 0) -> None:
-        """Do it again and again."""
+        """Do it again and again. A server that cannot do everything goes without a figure for what it refuses."""
         walls, rounds = [], rounds or self.rounds
         cpu = cpu_seconds(*self.server.roots)
         for _ in range(rounds):
             began = time.perf_counter()
-            work()
+            try:
+                work()
+            except RuntimeError:
+                if not self.lenient:
+                    raise
+                return
             walls.append((time.perf_counter() - began) * 1000)
         self.found[name] = (statistics.median(walls), (cpu_seconds(*self.server.roots) - cpu) * 1000 / rounds)
 
@@ -159,12 +164,10 @@ def together(watch: Stopwatch) -> None:
 
 
 def at_once(work: Callable[[], None], count: int) -> None:
-    """Do it in threads."""
-    threads = [threading.Thread(target=work) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    """Do it in threads. Raises what one of them raised."""
+    with ThreadPoolExecutor(count) as threads:
+        for done in [threads.submit(work) for _ in range(count)]:
+            done.result()
 
 
 def writes(watch: Stopwatch, count: int) -> None:
@@ -174,8 +177,9 @@ def writes(watch: Stopwatch, count: int) -> None:
     def append(how_many: int = 300) -> None:
         own = Client(watch.server)
         for _ in range(how_many):
-            own.ask(b"APPEND Drafts {%d+}\r\n" % len(letter) + letter)
+            own.ask(b"APPEND written {%d+}\r\n" % len(letter) + letter)
         own.close()
+    client.ask("CREATE written")
     watch.take("300 times APPEND", append, 1)
     watch.take("4 clients: 300 times APPEND each", lambda: at_once(append, 4), 1)
     client.ask("SELECT INBOX")

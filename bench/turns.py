@@ -1,4 +1,4 @@
-"""How measurements are taken: servers in turn (A B A B ...), each time in a fresh folder of one filesystem, with the peers' rooms made for them.
+"""How measurements are taken: servers in turn (A B A B ...), each time on a fresh filesystem, with the peers' rooms made for them.
 
 Given to every module of works/ as `bench`.
 """
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench.filesystem import fresh_filesystem
 from bench.load import Load
 from bench.packages import Packages
 from bench.processes import cpu_seconds
@@ -39,8 +40,8 @@ class Place:
 class Bench:
     """What a part needs to measure: `rounds`, `quick`, and `in_turn`."""
 
-    def __init__(self, packages: Packages, rounds: int = 3, quick: bool = False, folder: Path | None = None) -> None:
-        self.packages, self.rounds, self.quick, self.folder = packages, 1 if quick else rounds, quick, folder
+    def __init__(self, packages: Packages, rounds: int = 3, quick: bool = False, folder: Path | None = None, plain: bool = False) -> None:
+        self.packages, self.rounds, self.quick, self.folder, self.plain = packages, 1 if quick else rounds, quick, folder, plain
         self.load = Load(packages.root("postfix"))
         self.peers: set[str] = {"postfix"}
 
@@ -53,10 +54,11 @@ class Bench:
 
     @contextlib.contextmanager
     def place(self) -> Iterator[Place]:
-        """Make a folder for one server, removed afterwards."""
+        """Make a folder for one server, removed afterwards: a filesystem of its own, unless plain folders are wanted."""
         with tempfile.TemporaryDirectory(prefix="fancymail-bench-", dir=self.folder) as name:
             Path(name).chmod(0o755)
-            yield Place(Path(name), self.packages)
+            with contextlib.nullcontext(Path(name)) if self.plain else fresh_filesystem(Path(name)) as folder:
+                yield Place(folder, self.packages)
 
     def in_turn(self, work: str, makers: dict[str, Maker], measure: Callable[[object], dict[str, float]], rounds: int = 0, **facts: int) -> list[Row]:
         """Run `measure` on each server in turn, as often as there are rounds; return a row for each."""
