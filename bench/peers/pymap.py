@@ -28,8 +28,8 @@ class Pymap(Peer):
     def start(self) -> None:
         for name in ("cur", "new", "tmp"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        hash_ = subprocess.run([str(self.programs / "python"), "-c", HASH.format(PASSWORD)], check=True, capture_output=True, text=True).stdout.strip()
-        for name, line in (("passwd", f"{USER}:x:::::.\n"), ("shadow", f"{USER}:{hash_}\n"), ("group", "")):
+        hashed = subprocess.run([str(self.programs / "python"), "-c", HASH.format(PASSWORD)], check=True, capture_output=True, text=True).stdout
+        for name, line in (("passwd", f"{USER}:x:::::.\n"), ("shadow", f"{USER}:{hashed.strip()}\n"), ("group", "")):
             (self.folder / f"pymap-etc-{name}").write_text(line)
         self.port = self.imap_port = free_port()
         self._process = subprocess.Popen([str(self.programs / "pymap"), "--host", "127.0.0.1", "--port", str(self.imap_port), "--no-tls", "maildir",
@@ -47,7 +47,8 @@ def installed(folder: Path) -> Path:
     root = Path(folder) / "pymap"
     if not (root / "bin/pymap").exists():
         made = subprocess.run([sys.executable, "-m", "venv", str(root)], capture_output=True, text=True)
-        done = made if made.returncode else subprocess.run([str(root / "bin/pip"), "install", "-q", RELEASE, "passlib"], capture_output=True, text=True)
+        install = [str(root / "bin/pip"), "install", "-q", RELEASE, "passlib"]
+        done = made if made.returncode else subprocess.run(install, capture_output=True, text=True)
         if done.returncode:
             raise PackagesMissing(f"{RELEASE} cannot be installed: {done.stderr.strip()[-300:]}")
     return root

@@ -1,5 +1,8 @@
-"""What imap.py reads, beside pymap, the other IMAP server in Python. It reads its Maildir at every turn, so the mailbox is a small one; and it answers
-[TIMEOUT] to some of four clients that append at the same time, so writing is not compared."""
+"""What imap.py reads, beside pymap, the other IMAP server in Python.
+
+It reads its Maildir at every turn, so the mailbox is a small one; and of four clients that append at the same time some are answered [TIMEOUT], so
+writing is not compared.
+"""
 
 from __future__ import annotations
 
