@@ -44,17 +44,22 @@ class Derivation:
         """Derive whatever there is, then wait until somebody says that there is more."""
         while True:
             self.wanted.clear()
-            after, count = (0, 0), 0
-            while rows := self._next(after):
-                await self._step(rows)
-                after, count = rows[-1].place, count + len(rows)
-                await asyncio.sleep(PAUSE)
-            if count:
-                self.log.info("derived", messages=count)
+            await self.complete(PAUSE)
             try:
                 await asyncio.wait_for(self.wanted.wait(), IDLE)
             except TimeoutError:
                 pass
+
+    async def complete(self, pause: float = 0.0) -> int:
+        """Derive of all messages what was not derived yet, or is lost; of how many."""
+        after, count = (0, 0), 0
+        while rows := self._next(after):
+            await self._step(rows)
+            after, count = rows[-1].place, count + len(rows)
+            await asyncio.sleep(pause)
+        if count:
+            self.log.info("derived", messages=count)
+        return count
 
     def _next(self, after: tuple[int, int]) -> Sequence[Underived]:
         return self.store.underived(VERSION, after, FEW)

@@ -14,7 +14,7 @@ from pathlib import Path
 from fancymail.base.log import Log
 from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError
-from fancymail.storage.sqlite.fulltext import TextIndex
+from fancymail.storage.sqlite.fulltext import TextIndex, damaged
 
 REST = 0.2                      # seconds between two steps
 BUSY = 5                        # commits in a rest, with which others go first
@@ -31,17 +31,19 @@ class Indexing:
         self.directory, self.shards, self.least, self.log, self.commits = directory, shards, least, log, commits
         self.thread = ThreadPoolExecutor(1, "index")
         self.index: TextIndex | None = None
+        self.runs = False                       # a cluster has no such index
         self.count = 0                          # messages taken in since the start
 
     async def run(self) -> None:
         """Take in what comes."""
         loop, looked = asyncio.get_running_loop(), 0.0
+        self.runs = True
         while True:
             try:
                 if self.index is None or loop.time() > looked + AGAIN:
                     looked = loop.time()
                     await loop.run_in_executor(self.thread, self._begin)
-                count = await loop.run_in_executor(self.thread, self.index.step)
+                count = await loop.run_in_executor(self.thread, lambda: self.index.step())
             except (StoreFailed, DatabaseError, OSError) as error:
                 self.log.error("not indexed", reason=str(error))
                 await loop.run_in_executor(self.thread, self._end)
@@ -64,6 +66,10 @@ class Indexing:
         if self.index is not None:
             await asyncio.get_running_loop().run_in_executor(self.thread, self.index.forget, account)
 
+    async def mend(self) -> int:
+        """Look whether the files are there and whole, and make those anew that are not; how many. They fill behind, as ever."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self._mend)
+
     def close(self) -> None:
         """Let go of the files, after the step that runs."""
         self.thread.shutdown()
@@ -79,6 +85,19 @@ class Indexing:
                     path.unlink()
                 self.index = TextIndex(self.directory, self.shards, self.least)
         self.index.restart()
+
+    def _mend(self) -> int:
+        lost = damaged(self.directory, self.shards) if self.runs else []
+        if self.index is None:                  # what was not made yet is not lost
+            lost = [path for path in lost if path.exists()]
+        if lost:
+            self.log.warning("index given up", files=",".join(path.name for path in lost))
+            self._end()
+            for path in lost:
+                for file in self.directory.glob(f"{path.name}*"):
+                    file.unlink()
+            self._begin()
+        return len(lost)
 
     def _end(self) -> None:
         if self.index is not None:

@@ -327,11 +327,12 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
 
     @verb
     async def mend(self, contents: Flag = False) -> dict:
-        """Make anew what `audit` finds wrong and is derived, and let go of contents that no message names; answers of how many, as JSON."""
+        """Make anew what is derived and was lost or is wrong: counters, what was computed of messages, indexes of their texts; and let go of
+        contents that no message names. Answers how many of each, as JSON."""
         books = await self._books(contents)
         with refusals():
             done = await self.turn.run(lambda: self.auditor.mend(books))
-        self.derivation.wanted.set()
+            done |= {"derived": await self.derivation.complete(), "texts": await self.indexing.mend()}
         self.log.info("mended", **done)
         return done
 

@@ -31,7 +31,8 @@ from fancymail.servers.nodes import Alone
 from fancymail.storage.ports.queue import Fenced, IndexFailed, State
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.spool import PROVEN, DiskSpool
-from fancymail.storage.sqlite.queue import open_index, problems, set_aside
+from fancymail.storage.sqlite.database import problems
+from fancymail.storage.sqlite.queue import open_index, set_aside
 
 WRITERS = "smtpin smtpout mailbox"
 ENTRANTS = "smtpin"         # who makes its slots durable by itself

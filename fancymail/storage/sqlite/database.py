@@ -13,6 +13,7 @@ Called by the engines of storage/sqlite. It never holds a connection itself and 
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -112,6 +113,15 @@ def sync_directory(path: Path | str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def problems(path: Path) -> list[str]:
+    """What SQLite finds wrong with the file; reads all of it, over a connection of its own, so in any thread."""
+    try:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            return [text for (text,) in connection.execute("PRAGMA quick_check(20)") if text != "ok"]
+    except (apsw.CorruptError, apsw.NotADBError, apsw.CantOpenError) as error:
+        return [str(error)]
 
 
 def _create_private(path: Path, mode: int) -> bool:

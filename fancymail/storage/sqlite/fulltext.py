@@ -14,7 +14,7 @@ import apsw
 
 from fancymail.mail.derived import VERSION
 from fancymail.storage.ports.mailboxes import StoreFailed
-from fancymail.storage.sqlite.database import Step, open_database, transaction
+from fancymail.storage.sqlite.database import Step, open_database, problems, transaction
 from fancymail.storage.sqlite.derived import unpack
 from fancymail.storage.sqlite.shard import shard_of
 
@@ -49,6 +49,12 @@ def query(words: Sequence[str]) -> str:
         if "\0" not in word:
             terms.update((word[start:start + 3], None) for start in range(min(len(word) - 2, MOST_TRIGRAMS)))
     return " AND ".join('"' + term.replace('"', '""') + '"' for term in terms)
+
+
+def damaged(directory: Path, shards: int) -> list[Path]:
+    """The files of indexes that are gone, or that SQLite finds fault with; all of them are read."""
+    paths = [path_of(directory / f"shard-{number}.db") for number in range(shards)]
+    return [path for path in paths if problems(path)]
 
 
 class failing:

@@ -11,7 +11,7 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -197,15 +197,6 @@ def open_index(path: Path, *, cache: int = CACHE) -> tuple[SqliteQueueIndex, boo
         wrong = str(error)
     set_aside(path)
     return SqliteQueueIndex(path, cache=cache), True, wrong
-
-
-def problems(path: Path) -> list[str]:
-    """What SQLite finds wrong with the file; reads all of it, over a connection of its own, so in any thread."""
-    try:
-        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
-            return [text for (text,) in connection.execute("PRAGMA quick_check(20)") if text != "ok"]
-    except (apsw.CorruptError, apsw.NotADBError) as error:
-        return [str(error)]
 
 
 def set_aside(path: Path) -> None:
