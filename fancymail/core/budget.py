@@ -2,17 +2,23 @@
 
 Asked by servers/logins.py around every check. Waits double with every failure over the budget and are forgotten with time. The
 owner is never locked out by somebody else's guesses: a network from which an account has logged in before keeps its own count for
-it, and loopback and the trusted networks are never made to wait. Names that don't exist are counted as names that do. Knows no
-clock (`now` comes in, monotonic seconds) and keeps everything in memory, bounded: a restart forgives.
+it, and so do loopback and the trusted networks, all together and with more patience: a front that was taken over may name them for
+anybody. Names that don't exist are counted as names that do. Knows no clock (`now` comes in, monotonic seconds) and keeps everything in
+memory, bounded; `kept` and `restore` are for who writes it down, so that a restart forgives nobody. What users typed is written as a digest.
 """
 
 from __future__ import annotations
 
 import ipaddress
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
 
 MOST = 100_000              # entries of each kind; the one that was used least recently goes first
+DAY = 86400.0
+KNOWN = 14 * DAY            # seconds for which a network is one that an account logs in from
 SAME_PASSWORDS = 8          # wrong passwords remembered per entry: a device that repeats an old one is counted once
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -29,12 +35,22 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """Somebody who has to wait: `kind` is account or address, `seconds` how long from now."""
+    """Somebody who has to wait: `kind` is account, address, or trusted (an account, from a trusted network); `seconds` how long from now."""
 
     kind: str
     name: str
     failures: int
     seconds: float
+
+
+class Kept(NamedTuple):
+    """A count to be written down, or a network that an account has logged in from (kind network). Seconds are ago, and from now."""
+
+    kind: str
+    name: str
+    failures: int
+    ago: float
+    left: float
 
 
 def network_of(address: str) -> Network | None:
@@ -62,25 +78,26 @@ def is_loopback(address: str) -> bool:
 
 class Budget:
     """Failures of accounts and of networks. `first`, `longest`: seconds of the first and the longest wait; `memory`: seconds
-    after the last failure in which it is forgotten; `trusted`: networks that never wait, loopback is always one."""
+    after the last failure in which it is forgotten; `trusted`: networks that never wait, loopback is always one, and only an account
+    waits there, after `per_trusted` failures; `secret`: the key of the digests that names are written down as."""
 
-    def __init__(self, *, per_account: int = 10, per_address: int = 20, first: float = 15.0, longest: float = 3600.0,
-                 memory: float = 3600.0, known: float = 14 * 86400.0, trusted: tuple[str, ...] = (), most: int = MOST) -> None:
-        self._limits = {"account": per_account, "address": per_address}
+    def __init__(self, *, per_account: int = 10, per_address: int = 20, per_trusted: int = 100, first: float = 15.0, longest: float = 3600.0,
+                 memory: float = 3600.0, known: float = KNOWN, trusted: tuple[str, ...] = (), most: int = MOST, secret: bytes = b"") -> None:
+        self._limits = {"account": per_account, "address": per_address, "trusted": per_trusted}
+        self._secret = secret
+        self._past: dict[tuple[str, str], tuple[Kept, float]] = {}     # (kind, digest) -> what was written down, and when it was read
         self._first, self._longest, self._memory, self._known_for, self._most = first, longest, memory, known, most
         self._trusted = [ipaddress.ip_network(network, strict=False) for network in ("127.0.0.0/8", "::1", *trusted)]
         self._entries: OrderedDict[tuple[str, str], _Entry] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def trusts(self, address: str) -> bool:
-        """Whether an address never waits."""
+        """Whether an address never waits, whatever accounts it tries."""
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._trusted)
 
     def wait(self, account: str, address: str, now: float) -> float:
         """Return how many seconds a login must wait, 0.0 for not at all."""
-        if self.trusts(address):
-            return 0.0
         longest = 0.0
         for kind, name in self._names(account, address, now):
             entry = self._entry(kind, name, now)
@@ -91,22 +108,20 @@ class Budget:
                 longest = max(longest, 1.0)         # guesses side by side would all pass before the first is known to be wrong
         return longest
 
-    def begin(self, account: str, address: str, now: float) -> str:
+    def begin(self, account: str, address: str, now: float) -> tuple[str, str]:
         """Note that a password is being checked; return what `end` has to be told."""
         name = self._account_name(account, address, now)
-        self._touch("account", name).checking += 1
+        self._touch(*name).checking += 1
         return name
 
-    def end(self, name: str) -> None:
+    def end(self, name: tuple[str, str]) -> None:
         """Note that a check is over, however it ended."""
-        entry = self._entries.get(("account", name))
+        entry = self._entries.get(name)
         if entry and entry.checking:
             entry.checking -= 1
 
     def failed(self, account: str, address: str, password: bytes, now: float) -> None:
         """Count a failure. `password`: a keyed digest of what was tried, b"" when it isn't known; the same again isn't counted."""
-        if self.trusts(address):
-            return
         for kind, name in self._names(account, address, now):
             self._entry(kind, name, now)
             entry = self._touch(kind, name)
@@ -120,19 +135,38 @@ class Budget:
             if over >= 0:
                 entry.until = now + min(self._first * 2.0 ** min(over, 40), self._longest)
 
-    def succeeded(self, account: str, address: str, now: float) -> None:
-        """Remember that this network belongs to somebody who knows the password. Forgives nothing: who guesses may own an account."""
+    def succeeded(self, account: str, address: str, now: float) -> Kept | None:
+        """Remember that this network belongs to somebody who knows the password; return it when it is news of the day.
+
+        Forgives nothing: who guesses may own an account.
+        """
         network = network_of(address)
-        if network is not None:
-            key = (account, str(network))
-            self._known[key] = now
-            self._known.move_to_end(key)
-            if len(self._known) > self._most:
-                self._known.popitem(last=False)
+        if network is None or self.trusts(address):
+            return None
+        key = (account, str(network))
+        before = self._seen(*key, now)
+        self._known[key] = now
+        self._known.move_to_end(key)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return Kept("network", self._digest("network", " from ".join(key)), 0, 0.0, 0.0) if before is None or now - before > DAY else None
 
     def adopt(self, other: Budget) -> None:
         """Take over what another budget has counted: new settings forgive nobody."""
-        self._entries, self._known = other._entries, other._known
+        self._entries, self._known, self._past, self._secret = other._entries, other._known, other._past, other._secret
+
+    def kept(self, account: str, address: str, now: float) -> list[Kept]:
+        """Return what a failure has changed, to be written down."""
+        found = [(kind, name, self._entries.get((kind, name))) for kind, name in self._names(account, address, now)]
+        return [Kept(kind, self._digest(kind, name), entry.failures, now - entry.last, entry.until - now) for kind, name, entry in found if entry]
+
+    def restore(self, rows: Iterable[Kept], now: float) -> None:
+        """Take what was written down. Accounts are known by their digests only, until somebody tries them."""
+        for row in rows:
+            if row.kind == "address":
+                self._entries[row.kind, row.name] = self._recalled(row, now)
+            elif len(self._past) < 2 * self._most:
+                self._past[row.kind, row.name] = (row, now)
 
     def bans(self, now: float) -> list[Ban]:
         """Return who has to wait, the longest wait first."""
@@ -140,34 +174,56 @@ class Budget:
                  for (kind, name), entry in self._entries.items() if entry.until > now]
         return sorted(found, key=lambda ban: (-ban.seconds, ban.name))
 
-    def unban(self, name: str) -> int:
-        """Forget the failures of an account (from everywhere) or an address; "*" is all. Returns how many had to wait or were counted."""
+    def unban(self, name: str) -> list[tuple[str, str]]:
+        """Forget the failures of an account (from everywhere) or an address; "*" is all. Returns kind and name of each, as `kept` wrote them."""
         network = network_of(name)
         gone = [key for key in self._entries
                 if name == "*" or key[1] in (name, str(network)) or (key[0] == "account" and key[1].startswith(f"{name} from "))]
         for key in gone:
             del self._entries[key]
-        return len(gone)
+        here = {(kind, self._digest(kind, name)) for kind in ("account", "trusted")}
+        here |= {("account", self._digest("account", f"{name} from {network}")) for account, network in self._known if account == name}
+        past = [key for key in self._past if key[0] != "network" and (name == "*" or key in here)]
+        for key in past:
+            del self._past[key]
+        return [(kind, self._digest(kind, name)) for kind, name in gone] + past
 
     def _names(self, account: str, address: str, now: float) -> list[tuple[str, str]]:
-        names = [("account", self._account_name(account, address, now))]
-        network = network_of(address)
-        return names if network is None else [*names, ("address", str(network))]
+        name, network = self._account_name(account, address, now), network_of(address)
+        return [name] if network is None or name[0] == "trusted" else [name, ("address", str(network))]
 
-    def _account_name(self, account: str, address: str, now: float) -> str:
-        """Return what an account's failures are counted by: apart for a network from which it has logged in before."""
-        network = network_of(address)
-        since = self._known.get((account, str(network)))
-        if since is None or now - since > self._known_for:
-            return account
-        return f"{account} from {network}"
+    def _account_name(self, account: str, address: str, now: float) -> tuple[str, str]:
+        """Return what an account's failures are counted by: apart for a network from which it has logged in before, and for those we trust."""
+        if self.trusts(address):
+            return "trusted", account
+        network = str(network_of(address))
+        since = self._seen(account, network, now)
+        return ("account", account if since is None or now - since > self._known_for else f"{account} from {network}")
+
+    def _seen(self, account: str, network: str, now: float) -> float | None:
+        """When an account has last logged in from a network."""
+        if (account, network) not in self._known and self._past:
+            past = self._past.pop(("network", self._digest("network", f"{account} from {network}")), None)
+            if past:
+                self._known[account, network] = past[1] - past[0].ago
+        return self._known.get((account, network))
 
     def _entry(self, kind: str, name: str, now: float) -> _Entry | None:
         entry = self._entries.get((kind, name))
+        if entry is None and self._past and (past := self._past.pop((kind, self._digest(kind, name)), None)):
+            entry = self._entries[kind, name] = self._recalled(*past)
         if entry and not entry.checking and entry.until <= now and now - entry.last > self._memory:
             del self._entries[kind, name]
             return None
         return entry
+
+    def _recalled(self, row: Kept, then: float) -> _Entry:
+        """A count of before a restart. No clock that was set wrong meanwhile makes anybody wait for longer than the longest wait."""
+        return _Entry(row.failures, then - max(row.ago, 0.0), then + min(row.left, self._longest))
+
+    def _digest(self, kind: str, name: str) -> str:
+        """What stands for a name where it is written down: some type their password where the name belongs."""
+        return name if kind == "address" else blake2b(name.encode("utf-8", "replace"), key=self._secret, digest_size=16).hexdigest()
 
     def _touch(self, kind: str, name: str) -> _Entry:
         entry = self._entries.get((kind, name))

@@ -17,7 +17,7 @@ from pathlib import Path
 from fancymail.base.settings import Paths
 from fancymail.core.accounts import Directory
 from fancymail.core.aliases import AccountError
-from fancymail.core.budget import Budget
+from fancymail.core.budget import KNOWN, Budget, Kept
 from fancymail.core.passwords import Credentials, PasswordRefused, Passwords
 from fancymail.core.tokens import Issuer, Tokens, keys_of
 from fancymail.ipc.message import IpcError, Reply
@@ -32,6 +32,7 @@ from fancymail.servers.logins import Busy, Logins, Pool, Refused
 from fancymail.storage.ports.accounts import Account, StoreFailed
 from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.database import DatabaseError
+from fancymail.storage.sqlite.failures import SqliteFailures
 
 FRONTS = "smtpin pop3 imap gateway webmaild web"        # the daemons to which users log in
 HASHING = 1 << 20       # octets from which on a block is a hash's (argon2id takes megabytes), which nobody should keep between two logins
@@ -62,26 +63,28 @@ class AuthServer(Daemon):
 
     @classmethod
     def reach(cls, settings, paths: Paths) -> Reach:
-        """The accounts, the keys of token issuers, and subscribers."""
-        return Reach(keeps=database(paths.accounts), answers=True,
+        """The accounts, the counts of failed logins, the keys of token issuers, and subscribers."""
+        return Reach(keeps=(*database(paths.accounts), *database(paths.logins)), answers=True,
                      opens=tuple(paths.state / issuer.keys_file for issuer in settings.auth.oauth.values() if issuer.keys_file))
 
     def prepare(self) -> None:
-        """Make the database with its log and index, which SQLite would make beside it later."""
-        if self.cluster is not None:
-            return
-        self._open_store().close()
-        for file in database(self.paths.accounts):
+        """Make the databases with their logs and indexes, which SQLite would make beside them later."""
+        self._open_failures().close()
+        if self.cluster is None:
+            self._open_store().close()
+        for file in (*database(self.paths.logins), *(database(self.paths.accounts) if self.cluster is None else ())):
             file.touch(0o600)
 
     async def started(self) -> None:
         give_back_from(HASHING)
         self.store = self._open_store()
-        self.keeper = ThreadPoolExecutor(1, "keeper")
+        self.keeper, self.counter = ThreadPoolExecutor(1, "keeper"), ThreadPoolExecutor(1, "counts")
+        self.failures = self._open_failures()
         self.upgrades = 0
         self.pool: Pool | None = None
         self.logins: Logins | None = None
         self._configure(self.settings)
+        self._recall_counts()
         self.metrics.gauges["checks"] = lambda: self.pool.pending
         self.metrics.gauges["exchanges"] = lambda: len(self.exchanges)
         self.metrics.gauges["bans"] = lambda: len(self.logins.budget.bans(time.monotonic()))
@@ -92,10 +95,18 @@ class AuthServer(Daemon):
         except DatabaseError as error:
             raise OSError(str(error)) from error
 
+    def _open_failures(self) -> SqliteFailures:
+        try:
+            return SqliteFailures(self.paths.logins)
+        except DatabaseError as error:
+            raise OSError(str(error)) from error
+
     async def stopping(self) -> None:
         self.pool.close()
-        self.keeper.shutdown(wait=True)
+        for thread in (self.keeper, self.counter):
+            thread.shutdown(wait=True)
         self.store.close()
+        self.failures.close()
 
     def reloaded(self, settings) -> None:
         try:
@@ -115,11 +126,12 @@ class AuthServer(Daemon):
             self.store.secret(), mechanisms=kept, iterations=options.scram_iterations, memory=options.argon2_memory,
             passes=options.argon2_passes, lanes=options.argon2_lanes, shortest=options.shortest_password)
         budget = Budget(
-            per_account=options.failures_per_account, per_address=options.failures_per_address, first=options.first_wait,
-            longest=options.longest_wait, memory=options.forget_failures, trusted=options.trusted)
+            per_account=options.failures_per_account, per_address=options.failures_per_address, per_trusted=options.failures_per_trusted,
+            first=options.first_wait, longest=options.longest_wait, memory=options.forget_failures, trusted=options.trusted,
+            secret=self.store.secret())
         pool = Pool(options.workers, options.waiting)
         logins = Logins(directory, passwords, budget, pool, remember=options.remember, delay=options.failure_delay,
-                        upgrade=self._upgrade)
+                        upgrade=self._upgrade, keep=self._keep_counts)
         tokens = Tokens([_issuer(issuer, self.paths.state) for issuer in options.oauth.values()])
         exchanges = Exchanges(logins, tokens, mechanisms=options.mechanisms, plaintext=options.plaintext, most=options.exchanges,
                               timeout=options.exchange_timeout, note=self.log.info)
@@ -330,7 +342,11 @@ class AuthServer(Daemon):
 
     @verb
     async def bans(self) -> AsyncIterator[Reply]:
-        """List who must wait after failed logins: `ban: account or address ; name ; failures ; seconds` for each, then ok."""
+        """List who must wait after failed logins: `ban: kind ; name ; failures ; seconds` for each, then ok. A kind is account, address, or trusted.
+
+        Trusted is an account as well: it waits when somebody at loopback or a trusted network tries it. What was counted before a restart
+        is listed once somebody tries the account again.
+        """
         found = self.logins.budget.bans(time.monotonic())[:PAGE]
         yield Reply("ok", len(found))
         for ban in found:
@@ -338,12 +354,39 @@ class AuthServer(Daemon):
         yield Reply("ok")
 
     @verb
-    def unban(self, name: Text) -> int:
+    async def unban(self, name: Text) -> int:
         """Forget the failed logins of an account or an address, `*` for all; tells how many counts were forgotten."""
-        key = self.directory.key(name)
-        forgotten = self.logins.budget.unban(name) + (self.logins.budget.unban(key) if key != name else 0)
-        self.log.info("unbanned", name=name, forgotten=forgotten)
-        return forgotten
+        names = dict.fromkeys((name, self.directory.key(name)))
+        gone = [key for known in names for key in self.logins.budget.unban(known)]
+        with refusals():
+            await self.loop.run_in_executor(self.counter, self.failures.forget, None if name == "*" else gone)
+        self.log.info("unbanned", name=name, forgotten=len(gone))
+        return len(gone)
+
+    # -- what was counted of failed logins ---------------------------------------------------------------------------------
+
+    def _recall_counts(self) -> None:
+        """Go on with the counts of before a restart."""
+        now, memory = time.time(), self.settings.auth.forget_failures
+        before = dict.fromkeys(("account", "address", "trusted"), now - memory) | {"network": now - KNOWN}
+        try:
+            rows = self.failures.rows(before)
+        except StoreFailed as error:
+            self.log.error("failed logins of before are forgotten", reason=str(error))
+            return
+        self.logins.budget.restore([Kept(kind, name, count, now - last, until - now) for kind, name, count, last, until in rows], time.monotonic())
+
+    def _keep_counts(self, counts: list[Kept]) -> asyncio.Future:
+        """Write counts down beside the loop; they are in memory already."""
+        now = time.time()
+        return self.loop.run_in_executor(self.counter, self._write_counts, [
+            (count.kind, count.name, count.failures, now - count.ago, now + count.left) for count in counts])
+
+    def _write_counts(self, rows: list[tuple]) -> None:
+        try:
+            self.failures.keep(rows)
+        except StoreFailed as error:
+            self.log.error("failed logins are counted in memory only", reason=str(error))
 
     # -- the keeper thread -------------------------------------------------------------------------------------------------
 

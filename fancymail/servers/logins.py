@@ -13,14 +13,14 @@ import os
 import secrets
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from typing import NoReturn
 
 from fancymail.core.accounts import Directory
 from fancymail.core.aliases import AccountError
-from fancymail.core.budget import Budget, network_of
+from fancymail.core.budget import Budget, Kept, network_of
 from fancymail.core.passwords import LONGEST, Credentials, Passwords, Verdict
 from fancymail.mail.scram import ScramKeys
 from fancymail.storage.ports.accounts import Account
@@ -79,12 +79,13 @@ class Pool:
 
 
 class Logins:
-    """The gate. `upgrade(account, credentials)` is told to keep better credentials; it must not block."""
+    """The gate. `upgrade(account, credentials)` is told to keep better credentials, it must not block; `keep(counts)` writes counts of the
+    budget down, and a failure is not answered before."""
 
     def __init__(self, directory: Directory, passwords: Passwords, budget: Budget, pool: Pool, *, remember: float, delay: float,
-                 upgrade: Callable[[Account, Credentials], None]) -> None:
+                 upgrade: Callable[[Account, Credentials], None], keep: Callable[[list[Kept]], Awaitable]) -> None:
         self.directory, self.passwords, self.budget, self.pool = directory, passwords, budget, pool
-        self.remember, self.delay, self._upgrade = remember, delay, upgrade
+        self.remember, self.delay, self._upgrade, self._keep_counts = remember, delay, upgrade, keep
         self._loop = asyncio.get_running_loop()
         self._secret = secrets.token_bytes(32)
         self._right: OrderedDict[bytes, float] = OrderedDict()
@@ -122,11 +123,14 @@ class Logins:
 
     def succeeded(self, account: Account, address: str) -> None:
         """Remember from where an account logs in."""
-        self.budget.succeeded(account.key, address, time.monotonic())
+        if news := self.budget.succeeded(account.key, address, time.monotonic()):
+            self._keep_counts([news])
 
     async def fail(self, key: str, address: str, digest: bytes, started: float) -> NoReturn:
-        """Count a failure, wait for the tick, raise Refused."""
-        self.budget.failed(key, address, digest, time.monotonic())
+        """Count a failure, for longer than this process lives, wait for the tick, raise Refused."""
+        now = time.monotonic()
+        self.budget.failed(key, address, digest, now)
+        await self._keep_counts(self.budget.kept(key, address, now))
         await self.tick(started, self.delay)
         raise Refused
 
@@ -163,7 +167,7 @@ class Logins:
         work.add_done_callback(lambda done: self._checked(done, digest, counted))
         return await asyncio.shield(work)
 
-    def _checked(self, work: asyncio.Task, digest: bytes, counted: str) -> None:
+    def _checked(self, work: asyncio.Task, digest: bytes, counted: tuple[str, str]) -> None:
         work.cancelled() or work.exception()        # whoever asked may have gone
         self._checking.pop(digest, None)
         self.budget.end(counted)

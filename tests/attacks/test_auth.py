@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+import shutil
 import threading
 import time
 from base64 import b64encode
@@ -22,7 +23,7 @@ from tests.servers_kit import operator, running
 
 PASSWORD = "wonderland"
 HOME, STRANGER = "198.51.100.9", "192.0.2.66"
-QUICK = {"argon2-memory": 64, "argon2-passes": 1, "scram-iterations": 4096, "failure-delay": 0.02, "workers": 2}
+QUICK = {"argon2-memory": 64, "argon2-passes": 1, "scram-iterations": 4096, "failure-delay": 0.02, "workers": 2, "failures-per-trusted": 1_000_000}
 
 
 @asynccontextmanager
@@ -199,6 +200,40 @@ async def test_nobody_can_lock_the_owner_or_the_operator_out(tmp_path):
         await client.call("account-quota", "alice", 1)                    # forgets remembered passwords: this one is checked in full
         assert await client.call("auth", "alice", PASSWORD, HOME) == [b"alice@example.test"]
         assert await client.call("auth", "alice", PASSWORD, "::1") == [b"alice@example.test"]
+
+
+async def test_a_front_that_names_loopback_for_everybody_has_a_budget_too(tmp_path, monkeypatch):
+    """Somebody has taken fm-pop3 over and says that its clients sit at this machine, which is never made to wait."""
+    async with auth_daemon(tmp_path, **{"failures-per-trusted": 30}) as (daemon, client):
+        hashed, real = [], daemon.passwords.verify
+        monkeypatch.setattr(daemon.passwords, "verify", lambda *args: hashed.append(1) or real(*args))
+        addresses = ["127.0.0.1", "::1", "::ffff:127.0.0.1", *(f"127.0.{n}.9" for n in range(200))]
+        statuses = [await status_of(client, "auth", "alice", f"guess {n}", address) for n, address in enumerate(addresses)]
+        assert len(hashed) == statuses.count("5.7.8") == 30 and statuses.count("4.7.0") == len(addresses) - 30
+        assert await client.call("auth", "alice", PASSWORD, HOME) == [b"alice@example.test"]
+        assert await client.call("auth", "bob", PASSWORD, "127.0.0.1") == [b"bob@example.test"]
+
+
+async def test_who_makes_it_crash_gets_no_new_budget(tmp_path):
+    """All that was answered is counted by the next process: of accounts, of names that nobody has, of addresses, and whose network is whose."""
+    tables = {"server": {"default-domain": "example.test"}, "auth": QUICK}
+    async with auth_daemon(tmp_path) as (_, client):
+        assert await client.call("auth", "alice", PASSWORD, HOME) == [b"alice@example.test"]
+        for number in range(10):
+            for user in ("alice", "hunter2"):           # a password where the name belongs
+                assert await status_of(client, "auth", user, f"guess {number}", STRANGER) == "5.7.8"
+        shutil.copytree(tmp_path, copy := tmp_path.parent / f"{tmp_path.name}-crashed", ignore=shutil.ignore_patterns("run", "*-shm"))
+    async with running(AuthServer, copy, tables):
+        with operator(copy, "auth") as client:
+            for user in ("alice", "hunter2"):
+                assert await status_of(client, "auth", user, PASSWORD, "203.0.113.7") == "4.7.0", user
+            assert await status_of(client, "auth", "bob", PASSWORD, STRANGER) == "4.7.0"
+            assert await client.call("auth", "alice", PASSWORD, HOME) == [b"alice@example.test"]
+            assert int((await client.call("unban", "alice"))[0]) and await status_of(client, "auth", "alice", PASSWORD, "203.0.113.7") == "ok"
+    async with running(AuthServer, copy, tables):
+        with operator(copy, "auth") as client:
+            assert await status_of(client, "auth", "alice", PASSWORD, "203.0.113.8") == "ok"
+    assert not any(b"hunter2" in path.read_bytes() for path in copy.glob("logins.db*"))
 
 
 async def test_a_spoofed_loopback_in_words_is_not_loopback(tmp_path):

@@ -59,8 +59,10 @@ class Auth(Section):
 
     failures_per_account: Annotated[int, say("Failed logins to an account before it must wait.", ge=1)] = 10
     failures_per_address: Annotated[int, say("Failed logins from an address (/64 for IPv6) before it must wait.", ge=1)] = 20
+    failures_per_trusted: Annotated[int, say(
+        "Failed logins to an account from loopback and trusted networks, all together, before it must wait there.", ge=1)] = 100
     first_wait: Annotated[float, say("Seconds of the first wait; each further failure doubles it.", gt=0)] = 15.0
     longest_wait: Annotated[float, say("Seconds of the longest wait.", gt=0)] = 3600.0
     forget_failures: Annotated[float, say("Seconds without a failure after which all before are forgotten.", gt=0)] = 3600.0
     trusted: Annotated[tuple[Network, ...], say(
-        "Networks (an administrator's, a webmail's) that are never made to wait; loopback is always one.")] = ()
+        "Networks (an administrator's, a webmail's) that are never made to wait, whatever accounts they try; loopback is always one.")] = ()

@@ -29,6 +29,7 @@ class Paths:
         self.certificate = self.tls / "cert.pem"
         self.private_key = self.tls / "key.pem"
         self.accounts = self.state / "accounts.db"
+        self.logins = self.state / "logins.db"
         self.queues = self.state / "queues"
         self.mail = self.state / "mail"
         self.blobs = self.mail / "blobs"
