@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from fancymail.core.imap.bits import having, masked
 from fancymail.core.imap.orders import Orders
-from fancymail.core.imap.ranges import common, without
+from fancymail.core.imap.ranges import common, runs, without
 from fancymail.mail.mailbox import DELETED, SEEN, SYSTEM_FLAGS
 from fancymail.mail.uidset import LARGEST, Ranges, merge
 from fancymail.storage.ports.reader import Changes, Loaded
@@ -24,6 +24,7 @@ from fancymail.storage.ports.reader import Changes, Loaded
 if TYPE_CHECKING:
     from fancymail.core.imap.view import View
 
+FEW = 16                            # runs of removed messages that are cut out of the arrays one by one
 LOG = 20_000                        # UIDs remembered in the log; a view that is further behind looks through all of the arrays
 
 
@@ -202,20 +203,31 @@ class BoxImage:
         return changed, before
 
     def _remove(self, removed: list[int]) -> None:
-        """Make new arrays without these ascending UIDs."""
+        """Make arrays without these ascending UIDs: new ones, since views and searches under way hold the old ones."""
         if all(view.current for view in self.views):
             self.gone.clear()
-        uids, flags, modseqs = array("I"), array("Q"), array("Q")
-        start = 0
+        places, place = [], 0
         for uid in removed:
-            place = bisect_left(self.uids, uid, start)
+            place = bisect_left(self.uids, uid, place)
+            places.append(place)
             self.gone[uid] = (self.flags[place], self.modseqs[place])
-            if place > start:
-                uids += self.uids[start:place]
-                flags += self.flags[start:place]
-                modseqs += self.modseqs[start:place]
-            start = place + 1
-        self.uids, self.flags, self.modseqs = uids + self.uids[start:], flags + self.flags[start:], modseqs + self.modseqs[start:]
+        left = runs(places)
+        self.uids, self.flags, self.modseqs = (_without(column, left) for column in (self.uids, self.flags, self.modseqs))
+
+
+def _without(column: array, spans: list[tuple[int, int]]) -> array:
+    """What is left of an array: a few spans are cut out of a copy, of many the rest is put together."""
+    if len(spans) <= FEW:
+        kept = column[:]
+        for low, high in reversed(spans):
+            del kept[low:high]
+        return kept
+    kept, start = array(column.typecode), 0
+    for low, high in spans:
+        kept += column[start:low]
+        start = high
+    kept += column[start:]
+    return kept
 
 
 def _gained(before: array, add: int, remove: int, bit: int) -> int:
