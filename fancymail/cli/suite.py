@@ -27,6 +27,7 @@ from fancymail.ipc.sync import SyncClient
 from fancymail.servers.child import drop_root, give_state, identity
 from fancymail.servers.containment.privileges import set_name
 from fancymail.servers.launch import DAEMONS, instances, own_users
+from fancymail.servers.moving.settled import require_settled
 from fancymail.servers.supervisor import STAGES, Supervisor, listeners_of
 
 STATE = click.option("--state", type=click.Path(path_type=Path, file_okay=False), default="state", envvar="FANCYMAIL_STATE",
@@ -61,6 +62,7 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
             config = None
         os.umask(0o077)
         settings = load_settings(config, paths.state)
+        require_settled(paths, bool(settings.storage.database))
         names = _chosen(only, settings)
         _check_listeners(settings, names)
         _check_alone(paths, names)
@@ -77,7 +79,7 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
             code = supervisor.run()
     except SettingsError as error:
         raise click.ClickException("the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
-    except (OSError, LookupError) as error:
+    except (OSError, LookupError, ValueError) as error:
         raise click.ClickException(_advice(error)) from None
     os.ftruncate(lock, 0)      # the file itself stays: removing a lock file lets two processes hold "the" lock
     sys.exit(code)
@@ -209,11 +211,42 @@ def down(state: Path) -> None:
     if pid is None:
         click.echo(f"no suite is running in {paths.state}", err=True)
         sys.exit(3)
+    _end(paths)
+    click.echo(f"stopped (pid {pid})")
+
+
+def _end(paths: Paths) -> None:
+    """End the suite that runs. Raises ClickException."""
+    pid = pidfile.holder(paths.pid_file)
+    if pid is None:
+        return
     os.kill(pid, 15)
     patience = load_settings(_config_of(paths), paths.state).server.stop_timeout * len(STAGES) + 5
     if not pidfile.wait_released(paths.pid_file, patience):
         raise click.ClickException(f"the supervisor (pid {pid}) did not end within {patience:g} s")
-    click.echo(f"stopped (pid {pid})")
+
+
+@main.command()
+@STATE
+@click.option("--config", type=click.Path(path_type=Path, dir_okay=False, exists=True), help="The configuration (default: STATE/fancymail.toml).")
+@click.option("--to", required=True, metavar="DATABASE|FOLDER", help="postgresql://... (and a bucket, s3://..., behind it), or a state folder.")
+@click.option("--copy-only", is_flag=True, help="Copy what is there now and end; nothing is stopped or switched. Go on at any time without it.")
+@click.argument("bucket", required=False)
+def migrate(state: Path, config: Path | None, to: str, copy_only: bool, bucket: str | None) -> None:
+    """Move all mail from files to a cluster, or from a cluster to files.
+
+    \b
+    fancymail migrate --to postgresql://... s3://...    the files of --state to a cluster
+    fancymail migrate --to FOLDER                       the cluster of --state's configuration to files
+
+    Accounts, mailboxes with UIDs and flags, and queues are copied while the suite runs. Then, for the last part, the suite of --state is ended
+    (nodes elsewhere are waited for), what is new is carried over, all is compared by count and hash, and the old side is closed: daemons refuse
+    to start on it. Nothing is started. Killed at any moment, the same command goes on. docs/scale.md has more.
+    """
+    from fancymail.cli import migrate as moving
+    paths = Paths(state)
+    running = paths.state.is_dir() and pidfile.holder(paths.pid_file) is not None
+    moving.migrate(paths, config or (_config_of(paths) if running else None), to, bucket, copy_only, _end)
 
 
 def _config_of(paths: Paths) -> Path | None:

@@ -36,6 +36,7 @@ from fancymail.ipc.verb import Callback, Name, Text, verb
 from fancymail.servers.containment import cell, lending
 from fancymail.servers.containment.owners import Owners
 from fancymail.servers.containment.reach import Reach
+from fancymail.servers.moving.settled import require_settled
 from fancymail.servers.nodes import open_cluster
 from fancymail.servers.sockets import bind_door
 
@@ -68,6 +69,7 @@ class Daemon:
         self.alerted: dict[str, list[Callable[[], None]]] = {}
         self.draining = False
         self.ready = False                      # started() is through
+        require_settled(paths, bool(settings.storage.database))
         self.cluster = open_cluster(self) if settings.storage.database else None
         self.started_by = os.getuid()           # the operator; this process may become another user
         self.tasks: set[asyncio.Task] = set()

@@ -57,12 +57,12 @@ class Cluster:
     def accounts(self):
         """The store of fm-auth."""
         from fancymail.storage.postgres.accounts import PostgresAccounts
-        return PostgresAccounts(self.db)
+        return self._settled(PostgresAccounts(self.db))
 
     def mailboxes(self, changes: int):
         """The store of fm-mailbox."""
         from fancymail.storage.postgres.mailboxes import PostgresMailboxes
-        return PostgresMailboxes(self.db, changes)
+        return self._settled(PostgresMailboxes(self.db, changes))
 
     def blobs(self):
         """The contents of fm-mailbox."""
@@ -80,8 +80,14 @@ class Cluster:
         """The index of fm-queue, and its slot files."""
         from fancymail.storage.postgres.queue import PostgresQueueIndex
         from fancymail.storage.s3.spool import NodeSpool
-        index = PostgresQueueIndex(self.db, self.node, self.options.lease)
+        index = self._settled(PostgresQueueIndex(self.db, self.node, self.options.lease))
         return index, NodeSpool(self.daemon.paths.queues, self.daemon.settings.queue.queues, self.objects)
+
+    def _settled(self, store):
+        """A store of a database whose mail is not under way to or from somewhere else. Raises DatabaseError."""
+        from fancymail.storage.postgres.moving import require_settled
+        require_settled(self.db)
+        return store
 
     def turn(self) -> FiberTurn:
         """How fm-mailbox changes something."""

@@ -14,8 +14,10 @@ SIZES = (20, 500, 3000, 40_000, 100_000)        # the last one is too large to b
 class Generator:
     """Threads that send to port 25 until stopped; a broken connection, a 4xx, a silence are part of the day and end one attempt."""
 
-    def __init__(self, ledger: Ledger, port: int, recipients: list[str], *, threads: int = 4, seed: int = 0, sender: str = "x@sender.test") -> None:
-        self.ledger, self.port, self.recipients, self.sender = ledger, port, recipients, sender
+    def __init__(self, ledger: Ledger, port: int, recipients: list[str], *, threads: int = 4, seed: int = 0, sender: str = "x@sender.test",
+                 pause: float = 0.0) -> None:
+        """pause: seconds of each thread between two messages."""
+        self.ledger, self.port, self.recipients, self.sender, self.pause = ledger, port, recipients, sender, pause
         self.stopping = threading.Event()
         self.refused: dict[int, int] = {}
         self.threads = [threading.Thread(target=self._send, args=(random.Random(seed * 1000 + number),)) for number in range(threads)]
@@ -35,7 +37,7 @@ class Generator:
             try:
                 with smtplib.SMTP("127.0.0.1", self.port, timeout=10) as client:
                     for _ in range(chance.randint(1, 20)):
-                        if self.stopping.is_set():
+                        if self.stopping.wait(self.pause):
                             break
                         self._one(client, chance)
             except (OSError, smtplib.SMTPException):

@@ -130,6 +130,9 @@ STEPS = (
             node TEXT COLLATE "C" NOT NULL, queue TEXT COLLATE "C" NOT NULL, word TEXT COLLATE "C" NOT NULL, messages BIGINT NOT NULL,
             PRIMARY KEY (node, queue, word));
     """),
+    Step("moving", """
+        CREATE TABLE moving (id TEXT PRIMARY KEY, phase TEXT NOT NULL, until TIMESTAMPTZ NOT NULL);
+    """, additive=True),
 )
 
 
