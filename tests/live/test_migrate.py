@@ -128,7 +128,7 @@ def test_a_suite_moves_to_a_cluster_and_back_while_mail_comes_in(suite, tmp_path
     users, ledger = (ALICE, POSTMASTER), Ledger(tmp_path / "ledger")
     furnish(suite)
     before = picture(suite)
-    with Generator(ledger, suite.ports["smtp"], list(users), pause=0.2):
+    with Generator(ledger, suite.ports["smtp"], list(users), pause=0.4):
         def goes_on(where: str) -> None:
             acked = len(ledger.acked_)
             wait_for(lambda: len(ledger.acked_) >= acked + BURST, f"mail is accepted on {where}")
