@@ -64,7 +64,7 @@ command-timeout = 5.0
 content-timeout = 5.0
 final-timeout = 10.0
 [smtpout.transports."*"]
-host = "127.0.0.1"
+host = "%s"
 port = %d
 """
 
@@ -108,14 +108,14 @@ def children(parent: int) -> list[int]:
 
 
 class Laboratory:
-    """One suite, one ledger. `state` may lie elsewhere than `folder`, where the ledger is."""
+    """One suite, one ledger. `state` may lie elsewhere than `folder`, where the ledger is. `line`: what leads to the other server."""
 
     def __init__(self, folder: Path, *, seed: int = 0, state: Path | None = None, config: str = "", prelude: str = "",
-                 environment: dict[str, str] | None = None, threads: int = 3) -> None:
+                 environment: dict[str, str] | None = None, threads: int = 3, line: type[Line] = Line) -> None:
         self.folder, self.seed, self.threads = folder, seed, threads
         self.chance = random.Random(seed)
         self.state = state or folder / "state"
-        self.sink, self.wire = Sink(), None
+        self.sink, self.line, self.wire = Sink(), line, None
         self.ledger = Ledger(folder / "ledger", local=lambda recipient: recipient in LOCAL)
         self.config, self.prelude, self.environment = config, prelude, environment
         self.suite: Kept | None = None
@@ -127,7 +127,7 @@ class Laboratory:
 
     def __enter__(self) -> "Laboratory":
         self.sink.__enter__()
-        self.wire = Line(self.sink.port).__enter__()
+        self.wire = self.line(self.sink.port).__enter__()
         self.start()
         with self.suite.operator("auth") as auth:
             for alias, target in ALIASES.items():
@@ -143,7 +143,7 @@ class Laboratory:
 
     def start(self) -> None:
         """Start the suite, as it is after a boot."""
-        self.suite = Kept(self.state, CONFIG % self.wire.port + self.config, self.prelude, self.environment)
+        self.suite = Kept(self.state, CONFIG % (self.wire.host, self.wire.port) + self.config, self.prelude, self.environment)
 
     def kill(self, name: str) -> None:
         """Kill a daemon with -9, if it lives."""

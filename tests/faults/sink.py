@@ -96,7 +96,9 @@ class Sink(socketserver.ThreadingTCPServer):
         self.server_close()
 
 
-class _Relay(socketserver.BaseRequestHandler):
+class Relay(socketserver.BaseRequestHandler):
+    """One connection over the line."""
+
     def handle(self) -> None:
         line = self.server
         if line.state != "whole":
@@ -125,11 +127,15 @@ class _Relay(socketserver.BaseRequestHandler):
 class Line(socketserver.ThreadingTCPServer):
     """Carries connections to a port of this machine. Cut `silent`: nothing arrives, nobody is told; `closed`: connections break."""
 
+    host, ways = "127.0.0.1", ("silent", "closed")
     allow_reuse_address, daemon_threads, request_queue_size = True, True, 100
 
     def __init__(self, target: int) -> None:
-        super().__init__(("127.0.0.1", 0), _Relay)
-        self.port, self.target, self.state = self.server_address[1], target, "whole"
+        super().__init__(("127.0.0.1", 0), Relay)
+        self._know(target, self.server_address[1])
+
+    def _know(self, target: int, port: int) -> None:
+        self.port, self.target, self.state = port, target, "whole"
         self.passing = threading.Event()
         self.passing.set()
         self._open: set[socket.socket] = set()

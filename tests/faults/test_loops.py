@@ -15,19 +15,11 @@ import pytest
 
 from tests.faults import faults
 from tests.faults.laboratory import Laboratory
+from tests.faults.network import Network
 
 SEEDS = range(2, 2 + int(os.environ.get("FAULTS_SEEDS", "10")))
 SECONDS = float(os.environ.get("FAULTS_SECONDS", "60"))
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-
-SHORT_WRITES = """
-import os, random
-_write, _pwrite, _chance = os.write, os.pwrite, random.Random(7)
-def _some(data):
-    return memoryview(data)[:_chance.randint(1, len(data))] if len(data) > 100 and _chance.random() < 0.7 else data
-os.write = lambda descriptor, data: _write(descriptor, _some(data))
-os.pwrite = lambda descriptor, data, offset: _pwrite(descriptor, _some(data), offset)
-"""
 
 
 def run(folder, fault, seed: int, seconds: float, least: int = 10, **options) -> Laboratory:
@@ -53,6 +45,11 @@ def test_processes_and_lines(tmp_path, fault, seed, seconds):
     run(tmp_path, fault, seed, seconds)
 
 
+@parameters(faults.lose_the_network)
+def test_a_network_of_its_own(tmp_path, fault, seed, seconds):
+    run(tmp_path, fault, seed, seconds, line=Network)
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @parameters(faults.refuse_system_calls)
 def test_refused_system_calls(tmp_path, fault, seed, seconds):
@@ -74,9 +71,13 @@ def test_named_points(tmp_path, fault, seed, seconds):
     assert len(died) >= len(faults.points()) // 2, f"of {faults.points()} nobody died but at {died}"
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 @parameters(faults.kill_in_turn)
 def test_short_writes(tmp_path, fault, seed, seconds):
-    run(tmp_path, fault, seed, seconds, prelude=SHORT_WRITES)
+    """SQLite's, too."""
+    library = tmp_path / "short.so"
+    subprocess.run(["cc", "-O", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("short.c"), "-ldl"], check=True)
+    run(tmp_path, fault, seed, seconds, environment={"LD_PRELOAD": str(library)})
 
 
 @pytest.mark.skipif(FAKETIME is None, reason="libfaketime is not installed")
