@@ -14,4 +14,4 @@ The floors, from the ground up (who may import whom is held by import-linter, se
 Begin with docs/house.md, docs/ipc.md, core/journey.py and servers/queue.py.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
