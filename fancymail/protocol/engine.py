@@ -63,6 +63,9 @@ class Engine(ABC):
         """The deadline ran out: say so in the protocol's terms and close."""
         self.closing = True
 
+    def release(self) -> None:
+        """The connection is gone: let go of what keeps this object alive by itself. What was asked may still be answered, to no effect."""
+
     def tls_started(self, info) -> None:
         """The handshake after want_tls is done; forget what was said in plain text."""
         self.want_tls = False

@@ -390,6 +390,7 @@ class Connection(Channel):
                 session.closed()
             except Exception as error:
                 self.listener.report(self, error)
+            session.engine.release()
 
     def _drop(self, counter: str, reason: str) -> None:
         self.listener.counters[counter] += 1

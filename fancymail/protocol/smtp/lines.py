@@ -35,6 +35,12 @@ class LineServer(Engine):
         """Take octets from the peer."""
         self.inbox.add(data)
 
+    def release(self) -> None:
+        """The connection is gone. Methods of its own kept an engine, with 64 KiB that came and were not read, until the collector looked for it."""
+        self.closing = True
+        self._read = self._after = self._otherwise = _nothing
+        self.inbox.clear()
+
     def next_event(self) -> events.Event | None:
         """Return the next legal thing the client did; None when octets or a decision are awaited."""
         while not (self.busy or self.closing or self.want_tls):
@@ -130,3 +136,7 @@ class LineServer(Engine):
     def _hang_up(self) -> None:
         """Close without a word: the peer would not understand any, or wants to use it."""
         self.closing = True
+
+
+def _nothing(*said: object) -> None:
+    """What the next octets are, and what an answer leads to, when nobody is there any more."""
