@@ -7,8 +7,8 @@ import pytest
 from fancymail.mail.envelope import Envelope
 from fancymail.storage import blobs as engine
 from fancymail.storage.blobs import FileBlobs
-from fancymail.storage.ports.blobs import Blob
-from fancymail.storage.slots import read_slot, write_slot
+from fancymail.storage.ports.blobs import BadContent, Blob
+from fancymail.storage.slots import CONTENT_OFFSET, read_slot, write_slot
 
 
 @pytest.fixture
@@ -86,6 +86,18 @@ def test_the_kernel_is_asked_and_believed(blobs, monkeypatch):
     with pytest.raises(OSError):
         blobs.sync()
     assert not any(there(blobs, blob) for blob in some)
+
+
+def test_a_changed_slot_is_none_of_those_that_are_here(blobs, tmp_path):
+    here = put(blobs, b"of another message")
+    write_slot(tmp_path / "slot", Envelope("", ""), b"what was accepted!")
+    with open(tmp_path / "slot", "r+b") as file:
+        file.seek(CONTENT_OFFSET)
+        file.write(b"of another message")
+    with read_slot(tmp_path / "slot") as slot, pytest.raises(BadContent):
+        blobs.link(slot)
+    blobs.sync()
+    assert there(blobs, here)
 
 
 def linked(blobs: FileBlobs, path) -> Blob:
