@@ -86,6 +86,15 @@ def test_after_a_full_disk_nothing_slips_in_by_autocommit(store):
     assert alice.deliver([message("q1")], NOW)[0].uid == 1
 
 
+def test_a_transaction_that_was_rolled_back_meanwhile_says_so_at_its_end(store):
+    (shard,) = store.shards
+    with pytest.raises(StoreFailed, match="no transaction"):
+        with store.transaction():
+            store.account(ALICE).deliver([message("q1")], NOW)
+            shard.execute("ROLLBACK")                           # as SQLite does by itself for some errors
+    assert store.account(ALICE).states("INBOX") == []
+
+
 def test_history_is_bounded_and_says_so(store, monkeypatch):
     monkeypatch.setattr(engine, "VANISHED_KEPT", 3)
     monkeypatch.setattr(engine, "TRIM", 11)
