@@ -98,9 +98,6 @@ class Postgres(Engine):
         folder.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
             shutil.chown(folder, "postgres", "postgres")
-            for above in folder.parents:            # another user has to come through
-                if above.stat().st_uid == 0 and above.stat().st_mode & 0o005 != 0o005 and above != Path("/"):
-                    above.chmod(above.stat().st_mode | 0o055)
         subprocess.run([*self._as(), BINARIES / "initdb", "-D", folder / "data", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8",
                         "--no-sync"], check=True, stdout=subprocess.DEVNULL)
 
@@ -159,7 +156,7 @@ class Nats(Engine):
 
 
 class S3(Engine):
-    """moto's S3: it keeps everything in memory, so it is stopped by SIGSTOP where it has to remember."""
+    """moto's S3. It keeps everything in memory, and forgets when it ends; `Lasting` does not."""
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
@@ -179,6 +176,14 @@ class S3(Engine):
         os.killpg(self.process.pid, signal.SIGCONT)
 
 
+class LastingS3(S3):
+    """An S3 that may be killed: what was written is there when it has started again."""
+
+    def command(self) -> list[str]:
+        where = f"--chdir={Path(__file__).parents[1]}"
+        return ["env", where, sys.executable, "-m", "tests.lasting_s3", str(self.port), str(self.folder / "requests")]
+
+
 def _ours(engine: Engine, folder: Path) -> Engine:
     engine.start()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -186,7 +191,8 @@ def _ours(engine: Engine, folder: Path) -> Engine:
     return engine
 
 
-def _folder() -> Path:
+def open_folder() -> Path:
+    """A folder that other users may enter; whoever makes it removes it."""
     folder = Path(tempfile.mkdtemp(prefix="fancymail-"))
     folder.chmod(0o755)
     return folder
@@ -195,21 +201,21 @@ def _folder() -> Path:
 @cache
 def postgres() -> Postgres:
     """The PostgreSQL of this test process."""
-    folder = _folder()
+    folder = open_folder()
     return _ours(Postgres(folder / "postgres", QUICK), folder)
 
 
 @cache
 def nats() -> Nats:
     """The NATS of this test process."""
-    folder = _folder()
+    folder = open_folder()
     return _ours(Nats(folder), folder)
 
 
 @cache
 def s3() -> S3:
     """The S3 of this test process."""
-    folder = _folder()
+    folder = open_folder()
     return _ours(S3(folder), folder)
 
 

@@ -32,6 +32,10 @@ class Generator:
         for thread in self.threads:
             thread.join(60)
 
+    def put_off(self) -> int:
+        """How many messages were answered 4xx so far."""
+        return sum(count for code, count in list(self.refused.items()) if 400 <= code < 500)
+
     def _send(self, chance: random.Random) -> None:
         while not self.stopping.is_set():
             try:

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.cluster_kit import KILLED, S3, Nats, Postgres, bucket, nats, postgres
+from tests.cluster_kit import KILLED, LastingS3, Nats, Postgres, bucket, nats, open_folder, postgres
 from tests.faults.ledger import Ledger
 from tests.faults.load import Generator
 from tests.live.suite import ALICE, BOB, POSTMASTER, Suite, message
@@ -169,19 +169,20 @@ def settle(ledger: Ledger, node: Suite, users: tuple[str, ...]) -> None:
 
 
 @pytest.fixture
-def own(tmp_path_factory):
+def own():
     """Engines that may be killed."""
-    folder = tmp_path_factory.mktemp("engines")
-    database, hints, objects = Postgres(folder / "postgres", KILLED), Nats(folder), S3(folder)
+    folder = open_folder()              # pytest's own folders are closed to PostgreSQL's user whenever another pytest begins
+    database, hints, objects = Postgres(folder / "postgres", KILLED), Nats(folder), LastingS3(folder)
     for engine in (database, hints, objects):
         engine.start()
     yield database, hints, objects
     for engine in (database, hints, objects):
         engine.kill()
+    shutil.rmtree(folder)
 
 
 def test_engines_may_die_and_come_back_under_load(own, tmp_path):
-    """Clients see temporary errors, and nothing that was acked is lost: neither while the database recovers nor while the bucket is silent."""
+    """Clients see temporary errors, and nothing that was acked is lost: whatever of them is killed, restarted or silent."""
     database, hints, objects = own
     users, ledger = (ALICE, BOB), Ledger(tmp_path / "ledger")
     node = Node(tmp_path, "one", {"database": database.schema(), "blobs": objects.url("contents"), "hints": hints.url()})
@@ -190,19 +191,28 @@ def test_engines_may_die_and_come_back_under_load(own, tmp_path):
             def goes_on(what: str) -> None:
                 acked = len(ledger.acked_)
                 wait_for(lambda: len(ledger.acked_) >= acked + BURST, what)
+
+            def put_off(what: str) -> None:
+                acked, refused = len(ledger.acked_), load.put_off()
+                wait_for(lambda: load.put_off() > refused, f"mail is put off while {what}")
+                assert len(ledger.acked_) <= acked + 4         # what each connection had under way
             goes_on("mail is accepted")
-            database.kill()
-            database.start()
-            goes_on("the database is back")
+            for end in (database.kill, database.stop):
+                end()
+                put_off("the database is away")
+                database.start()
+                goes_on("the database is back")
             hints.kill()
             goes_on("nobody needs hints")
             hints.start()
             objects.pause()
-            acked = len(ledger.acked_)
-            wait_for(lambda: any(400 <= code < 500 for code in load.refused), "it is put off while the bucket is silent")
-            assert len(ledger.acked_) <= acked + 4         # what each connection had under way
+            put_off("the bucket is silent")
             objects.go_on()
             goes_on("the bucket is back")
+            objects.kill()
+            put_off("the bucket is dead")
+            objects.start()
+            goes_on("the bucket has started again")
         assert all(code == 250 or 400 <= code < 500 for code in load.refused), load.refused
         settle(ledger, node, users)
     finally:
