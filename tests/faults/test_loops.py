@@ -68,7 +68,7 @@ def test_named_points(tmp_path, fault, seed, seconds):
     # The trigger is a file that every daemon reads and removes, so that none may be shut in.
     laboratory = run(tmp_path, fault, seed, seconds, prelude=faults.ARMED % str(tmp_path / "trigger"), config='[server]\ncontainment = "off"\n')
     died = {point.removeprefix("at ") for point, count in laboratory.count.items() if count}
-    assert len(died) >= len(faults.points()) // 2, f"of {faults.points()} nobody died but at {died}"
+    assert died >= set(faults.points()) - faults.RARE, f"of {faults.points()} nobody died but at {died}"
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

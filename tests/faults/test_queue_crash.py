@@ -88,6 +88,38 @@ async def main():
     print(*(queue.manager.path(entry) for entry in queue.manager.each("incoming", [1])), sep="\\n")
 asyncio.run(main())
 """
+KILLING = """
+import asyncio, sys
+from pathlib import Path
+from bench.queue import Core, ENVELOPE
+from fancymail.storage.slots import write_slot
+
+async def main():
+    queue = Core(Path(sys.argv[1]))
+    path, = await queue.slot(1)
+    write_slot(path, ENVELOPE, b"content of " + path.encode())
+    print(path, flush=True)
+    await queue.push(path)
+    for _ in range(3):
+        await queue.take(1)
+        queue.manager.resume("incoming", "mailbox")
+    await queue.manager.intake.durable()
+asyncio.run(main())
+"""
+BROUGHT_BACK = """
+import asyncio, sys
+from pathlib import Path
+from bench.queue import Core
+from fancymail.core.queue_desk import QueueDesk
+
+async def main():
+    queue = Core(Path(sys.argv[1]))
+    queue.manager.resume("incoming", "mailbox")
+    print(*(f"{state.name} {total.messages}" for (name, state), total in queue.index.totals().items()))
+    await QueueDesk(queue.manager).retry("incoming", "all")
+    print(*await queue.take(9))
+asyncio.run(main())
+"""
 ROOT = Path(__file__).parents[2]
 
 
@@ -140,3 +172,13 @@ def test_what_its_writer_promised_is_there(tmp_path, point, visit):
     again = set(there) & set(said["done"])
     assert again <= set(said["done"][-2:] if point.startswith("queue") else ())     # at the most the rows of the files that are gone
     read_all(there, said["done"])
+
+
+def test_what_was_being_put_aside_is_dead_and_can_be_brought_back(tmp_path):
+    ended = run(KILLING, tmp_path, crash="queue.aside")
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    path = ended.stdout.strip()
+    assert not os.path.exists(path) and os.path.exists(path.replace("incoming", "dead"))
+    found = run(BROUGHT_BACK, tmp_path)
+    assert found.stdout.splitlines() == ["DEAD 1", path], found.stderr
+    read_all([path], [])
