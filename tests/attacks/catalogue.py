@@ -104,7 +104,8 @@ CATALOGUE = {
         "traces": "smtp_words_in_the_log login_names_in_the_log no_password_and_no_token_in_any_file numbers_are_ascii_digits_everywhere"},
         "tests/base/test_log.py, tests/base/settings, tests/faults"),
     "-": Class("The attacks themselves: each protection taken away makes its attack succeed, and the test notice", {
-        "mutants": "a_missing_protection_is_noticed a_missing_protection_among_daemons_is_noticed"}),
+        "mutants": "a_missing_protection_is_noticed a_missing_protection_among_daemons_is_noticed a_missing_protection_of_mailboxes_is_noticed"
+                   " every_class_has_a_mutant"}),
 }
 
 

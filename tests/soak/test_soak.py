@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from tests.live.suite import Suite
-from tests.soak.day import Day, spend
+from tests.soak.day import ROOT, Day, spend
 
 
 def test_half_a_minute_under_siege(tmp_path):
@@ -14,6 +17,12 @@ def test_half_a_minute_under_siege(tmp_path):
         suite.down()
     assert day.complaints() == [], day.report()
     assert day.acked and set(day.hostile) == {"slow", "flooding", "guessing", "huge", "local"} and all(day.seconds.values())
+
+
+def test_the_command():
+    done = subprocess.run([sys.executable, ROOT / "bin" / "test", "--soak", "0.05"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "honest work" in done.stdout and "hostile clients: " in done.stdout and "failures 0" in done.stdout
 
 
 def test_what_must_not_be_is_complained_of():
