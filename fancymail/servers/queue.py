@@ -145,13 +145,11 @@ class QueueServer(Daemon):
 
     @verb(callers=ENTRANTS, operator=False)
     def enter(self, queue: QueueName, *slots: Raw) -> None:
-        """Take slots that their writer has written and made durable: for each its file name, then JSON of what it holds."""
+        """Take slots that their writer has written and made durable. slots: JSON, a list of [file name, what it holds], as many as fit."""
         with refusals():
             if queue not in FILLED:
                 raise IpcError("5.7.1", "this is no queue that writers enter slots into")
-            if len(slots) % 2:
-                raise IpcError("5.5.4", "each slot is followed by what it holds")
-            self.manager.enter(queue, list(zip(map(_path, slots[::2]), map(_told, slots[1::2]))))
+            self.manager.enter(queue, [slot for frame in slots for slot in _entered(frame)])
 
     @verb(callers=ENTRANTS, operator=False)
     async def recover(self, queue: QueueName) -> int:
@@ -392,7 +390,7 @@ class QueueServer(Daemon):
         gauges["largest_batch"] = lambda: manager.intake.commit.largest
 
 
-_decode_told = msgspec.json.Decoder(Told).decode
+_decode_entered = msgspec.json.Decoder(list[tuple[str, Told]]).decode
 
 
 def _path(frame: bytes) -> str:
@@ -402,8 +400,8 @@ def _path(frame: bytes) -> str:
         raise IpcError("5.5.4", "a slot is the file name that slot gave") from None
 
 
-def _told(frame: bytes) -> Told:
+def _entered(frame: bytes) -> list[tuple[str, Told]]:
     try:
-        return _decode_told(frame)
+        return _decode_entered(frame)
     except msgspec.DecodeError as error:
-        raise IpcError("5.5.4", f"what a slot holds is JSON: {error}") from None
+        raise IpcError("5.5.4", f"slots and what they hold are JSON: {error}") from None

@@ -26,7 +26,8 @@ from fancymail.storage.sync import FEW, Syncer
 
 PATIENCE = 60.0                      # seconds that the queue has to take what is durable
 AGAIN = 2.0                          # seconds after which it is told again what it could not take
-MOST = 400                           # messages told at once: two frames for each must fit into one IPC message
+MOST = 400                           # messages told at once
+FRAME = 60_000                       # octets of a parameter
 
 Settle = Callable[[IpcError | None], None]
 _encode = msgspec.json.Encoder().encode
@@ -110,9 +111,8 @@ class Outbox:
             return
         told, self._news[queue] = news[:MOST], news[MOST:]
         self._told[queue] = told
-        words = [word for one in told for word in (one.path, _encode(one.told))]
         try:
-            asked = self._ask("queue", "enter", queue, *words, timeout=PATIENCE)
+            asked = self._ask("queue", "enter", queue, *_frames(told), timeout=PATIENCE)
         except IpcError as error:
             self._answered(queue, error)
         else:
@@ -129,3 +129,15 @@ class Outbox:
             self._loop.call_later(AGAIN, self._tell, queue)
         if self._quiet is not None and not self._quiet.done() and not self.waiting:
             self._quiet.set_result(None)
+
+
+def _frames(told: list[Finished]) -> list[bytes]:
+    """What is told of slots, as many in a parameter as it holds: to send and receive one costs as much as to enter a message."""
+    frames, held, size = [], [], 0
+    for octets in [_encode((one.path, one.told)) for one in told]:
+        if held and size + len(octets) > FRAME:
+            frames.append(b"[%b]" % b",".join(held))
+            held, size = [], 0
+        held.append(octets)
+        size += len(octets) + 1
+    return [*frames, b"[%b]" % b",".join(held)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import os
 import socket
 import struct
@@ -108,7 +109,7 @@ class FakeQueue:
         if verb == "push":
             return self.push(*params)
         if verb == "enter":
-            return self.push(params[0], *params[1::2])
+            return self.push(params[0], *[path for frame in params[1:] for path, _ in json.loads(frame)])
         if verb == "recover":
             return [0]
         raise IpcError("5.5.1", f"unknown verb {verb}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 
@@ -39,6 +40,11 @@ class House:
         return path
 
 
+def entered(words: bytes) -> list[str]:
+    """The file names in a parameter of `enter`."""
+    return [path for path, _ in json.loads(words)]
+
+
 @pytest.fixture
 async def house(tmp_path, monkeypatch):
     house = House(tmp_path, monkeypatch)
@@ -72,17 +78,27 @@ async def test_nobody_hears_of_it_before_it_is_durable(house):
 async def test_the_queue_hears_of_all_together_that_came_while_it_took_the_last_ones(house):
     paths = [house.finish(number) for number in range(3)] + [house.finish(9, "outgoing")]
     await until(lambda: len(house.queue.asked) == 2)
-    (_, verb, queue, *words), other = house.queue.asked
-    assert (verb, queue, words[::2]) == ("enter", "incoming", paths[:3]) and other[2:4] == ("outgoing", paths[3])
-    assert words[1].startswith(b"[7,") and house.outbox.waiting == 4
+    (_, verb, queue, words), other = house.queue.asked
+    assert (verb, queue, entered(words)) == ("enter", "incoming", paths[:3]) and (other[2], entered(other[3])) == ("outgoing", paths[3:])
+    assert json.loads(words)[0][1][0] == 7 and house.outbox.waiting == 4
     later = [house.finish(number) for number in (20, 21)]
     await until(lambda: len(house.heard) == 6)
     assert len(house.queue.asked) == 2
     house.queue.answer()
     await until(lambda: len(house.queue.asked) == 3)
-    assert list(house.queue.asked[2][3::2]) == later
+    assert entered(house.queue.asked[2][3]) == later
     house.queue.answer_all()
     await until(lambda: house.outbox.waiting == 0)
+
+
+async def test_a_parameter_is_never_longer_than_may_be(house, monkeypatch):
+    monkeypatch.setattr(outbox_module, "FRAME", 250)
+    paths = [house.finish(number) for number in range(5)]
+    await until(lambda: house.queue.asked)
+    house.queue.answer_all()
+    await until(lambda: house.outbox.waiting == 0)
+    frames = [frame for asked in house.queue.asked for frame in asked[3:]]
+    assert [path for frame in frames for path in entered(frame)] == paths and len(frames) == 5
 
 
 async def test_what_the_queue_could_not_take_is_told_again(house, monkeypatch):
@@ -91,7 +107,7 @@ async def test_what_the_queue_could_not_take_is_told_again(house, monkeypatch):
     await until(lambda: house.queue.asked)
     house.queue.fail("4.4.1")
     await until(lambda: len(house.queue.asked) == 2)
-    assert path in house.queue.asked[1] and house.log.lines[0][0] == "not entered"
+    assert entered(house.queue.asked[1][3]) == [path] and house.log.lines[0][0] == "not entered"
     assert house.heard == [(1, None)]                           # it is durable, and that is what was promised
 
 
