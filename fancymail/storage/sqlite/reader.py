@@ -29,7 +29,7 @@ from fancymail.storage.sqlite.shard import ReadShard, shard_of
 OWN = f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = ?"
 LOGGED = 100                    # changes that the log surely has; with more, all messages are looked at
 SCATTERED = 400                 # ranges of UIDs in these from which on, too
-MAPPED = 256 << 20              # octets of a database that are mapped into memory
+MAPPED = 1 << 30                # octets of a database that are mapped into memory: the same pages for all processes
 SLICE = 500                     # texts looked through at a time
 
 # The messages of one run of UIDs, and of many runs, as what stands behind FROM.
