@@ -23,11 +23,13 @@ QUEUES = ("incoming", "outgoing")
 
 @dataclass
 class Holdings:
-    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `torn`: ids whose slot is not whole."""
+    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `torn`: ids whose slot is not whole; `difference`: how
+    many messages the queue's books cannot account for."""
 
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     queued: dict[str, tuple[str, str]] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
+    difference: int = 0
 
 
 async def inventory(state: Path) -> Holdings:
@@ -38,7 +40,8 @@ async def inventory(state: Path) -> Holdings:
         holdings.messages += [(user, content) for content in await from_disk(state / "mail", user)]
     async with running(QueueServer, state, TABLES):
         with operator(state, "queue") as queue:
-            await _until_all_is_known(queue)
+            books = await _until_all_is_known(queue)
+            holdings.difference = sum(abs(book["difference"]) for book in books.values())
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
@@ -46,13 +49,14 @@ async def inventory(state: Path) -> Holdings:
     return holdings
 
 
-async def _until_all_is_known(queue) -> None:
-    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here."""
+async def _until_all_is_known(queue) -> dict:
+    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here. The books."""
     for _ in range(ROUNDS):
         books = json.loads((await queue.call("audit", timeout=30))[0])
         if not any(book["unknown"] for book in books.values()):
-            return
+            break
         await asyncio.sleep(0.02)
+    return books
 
 
 def _look(path: Path, holdings: Holdings) -> None:
