@@ -5,7 +5,7 @@
     for kind in KINDS: disk.replay(moment, kind, chance)        # disk.image is the disk as a power cut at that moment left it
 
 The disk is nbdkit's (tests/faults/recorder.py), a file by nbdfuse, mounted by a loop device. What was written before the last flush is
-there; of what was written since, nothing, all, a beginning, or any part, in pieces of a sector. As root only.
+there; of what was written since, nothing, all, a beginning, or any part, block by block. As root only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.faults.disks import Disk
 from tests.suite_kit import wait_for
 
 KINDS = ("synced only", "all", "a beginning", "by chance")
-SECTOR = 512
+BLOCK = 4096            # octets that a disk writes whole or not at all: with less xfs itself cannot be mounted any more now and then
 HEAD = struct.Struct("<cQQ")                    # as recorder.py has it
 RECORDER = Path(__file__).with_name("recorder.py")
 
@@ -76,6 +76,10 @@ class JournalDisk(Disk):
             self._served.stderr.close()
             self._served = None
 
+    def attach(self) -> None:
+        """Mount what is left: whatever it is, the filesystem's recovery has to make something of it."""
+        subprocess.run(["mount", "-o", "loop", self.image, self.mount], check=True)
+
     def records(self) -> Iterator[Write]:
         """The journal from its beginning."""
         with open(self.journal, "rb") as file:
@@ -111,7 +115,7 @@ def _apply(image, writes: list[Write]) -> None:
 
 
 def _survivors(since: list[Write], kind: str, chance: random.Random) -> list[Write]:
-    """Those of the writes since the last flush that reached the disk, or the sectors of them that did."""
+    """Those of the writes since the last flush that reached the disk, or the blocks of them that did."""
     if kind == "synced only":
         return []
     if kind == "all":
@@ -119,8 +123,8 @@ def _survivors(since: list[Write], kind: str, chance: random.Random) -> list[Wri
     if kind == "a beginning":
         return since[:chance.randint(0, len(since))]
     share = chance.random()
-    return [Write(write.end, False, write.offset + place, write.data[place:place + SECTOR])
-            for write in since for place in range(0, len(write.data), SECTOR) if chance.random() < share]
+    return [Write(write.end, False, write.offset + place, write.data[place:place + BLOCK])
+            for write in since for place in range(0, len(write.data), BLOCK) if chance.random() < share]
 
 
 @contextlib.contextmanager
