@@ -295,7 +295,7 @@ class Delivery:
 
     async def _conclude(self, task: Task) -> None:
         """Give up what is too old, tell the sender, write down, defer what is left. The sender is told before the failure is
-        written down: a crash between repeats a DSN, it never loses one."""
+        written down: a crash between loses no DSN, and the queue knows one that is repeated."""
         attempt, envelope, age = task.attempt, task.envelope, max(self.clock() - task.first, 0.0)
         attempt.add(RecipientResult(index, "delivered", "2.1.5", f"delivered to {mailbox}") for index, mailbox in task.delivered)
         give_up(attempt, self.schedule, task.attempts, age)

@@ -90,7 +90,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.maildrops = Maildrops()
         self.pace = Pace(super().alert, PACE, self.loop)
         self.recipients = Recipients(self.ask, options.trust, self.loop.time)
-        notices = Notices(self.ask, hostname, self.settings.smtpout.expire, self.readers, self.log)
+        notices = Notices(self.ask, hostname, self.settings.smtpout.expire, self.readers, self.log,
+                          self.keys.secret(self.name))
         self.delivery = Delivery(self.ask, self.alert, self.mailboxes, self.turn, self.recipients, notices, Schedule(self.settings.smtpout),
                                  self.thread, self.log, self.counters, queue=options.queue, batch=options.batch,
                                  separator=self.settings.auth.tag_separator, later=self.derivation.wanted.set)

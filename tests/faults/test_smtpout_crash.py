@@ -70,7 +70,7 @@ async def test_delivered_once_more_at_most(tmp_path, point: str, times: int) -> 
         assert got == ["RCPT TO:<1@x.test>", *["RCPT TO:<2@x.test>"] * times, "RCPT TO:<3@x.test>"]
 
 
-async def test_a_failure_is_told_at_least_once(tmp_path) -> None:
+async def test_a_failure_is_told_once(tmp_path) -> None:
     async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
         house.daemon = Idle
         write_settings(house, tmp_path)
@@ -81,5 +81,4 @@ async def test_a_failure_is_told_at_least_once(tmp_path) -> None:
         leases_end(house)
         async with child(tmp_path):
             await house.settled(path)
-        await house.notice()           # the crash came between telling and writing down: it is told twice, never not at all
-        assert await house.nothing_in()
+        assert await house.nothing_in()      # the crash came between telling and writing down: it is known, and not told again

@@ -76,9 +76,11 @@ def test_mail_goes_all_the_way(suite):
         assert client.ok("COPY 1:* INBOX") and client.ok("FETCH 1:* (BODYSTRUCTURE BODY.PEEK[])") and client.ok("SEARCH BODY text")
     assert len(suite.collect(remove=True)) == 8
     with suite.submission() as client:
-        client.sendmail(ALICE, ["nobody@127.0.0.1.invalid"], "Subject: leaves\r\n\r\nx\r\n")
+        client.sendmail(ALICE, ["nobody@[127.0.0.1]"], "Subject: comes back\r\n\r\nx\r\n")
         client.sendmail(ALICE, [BOB], "Subject: stays\r\n\r\nx\r\n")
     suite.until_delivered(1, BOB)
+    suite.until_delivered(1)
+    assert b"nobody@[127.0.0.1]" in suite.collect(remove=True)[0]           # a notice that fm-smtpout wrote
 
 
 def test_slots_go_round(suite):
@@ -101,7 +103,11 @@ def test_who_dies_comes_back(suite, name):
     count = suite.listed(ALICE)
     send(suite, 60)
     suite.until_delivered(count + 1)
-    assert len(suite.collect()) == count + 1
+    if name == "pop3":              # elsewhere it would still hold the maildrop when it is killed next
+        assert len(suite.collect()) == count + 1
+    with suite.imap() as client:
+        client.select("INBOX")
+        assert client.ok(f"FETCH {count + 1} BODY.PEEK[]")
 
 
 def test_root_leaves_files_and_takes_them_back(suite):

@@ -95,7 +95,7 @@ class SmtpOutServer(Daemon):
         self.resolver = Resolver(name_servers(own.nameservers), Limits(deadline=own.dns_timeout))
         hops = NextHops(self.resolver, identity, own.families, own.hosts, own.address_literals, known_hosts())
         destinations = Destinations(own, hops, self.pool, self._note)
-        told = Notices(self.ask, settings.server.hostname, own.expire, self.readers, self.log)
+        told = Notices(self.ask, settings.server.hostname, own.expire, self.readers, self.log, self.keys.secret(self.name))
         self.dispatch = Dispatch(self.ask, own, destinations, told, self.readers, self.log, self.counters)
 
     def _note(self, event: str, **facts: object) -> None:

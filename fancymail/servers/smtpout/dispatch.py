@@ -115,7 +115,7 @@ class Dispatch:
     async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:
         """Give up what is too old, tell the sender, write down what is not yet, and defer what is left.
 
-        The sender is told before the failure is written down: a crash between repeats a DSN, it never loses one (R11).
+        The sender is told before the failure is written down: a crash between loses no DSN, and the queue knows one that is repeated (R11).
         """
         age = max(self.clock() - task.first, 0.0)
         give_up(attempt, self.schedule, task.attempts, age)
