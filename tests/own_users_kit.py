@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import msgspec
 import pytest
 
 import fancymail
+from fancymail.servers.containment import acl
 
 SCRIPT = """
 while [ "$1" != -- ]; do                # lay an open folder over each closed one, with all that is in it
@@ -32,11 +34,29 @@ exec "$@"
 """
 
 
+BECOME = "import os; os.setgroups([]); os.setresgid(60720, 60720, 60720); os.setresuid(60720, 60720, 60720)"
+
+
+@cache
+def missing() -> str:
+    """Why daemons cannot be users of their own on this machine at all; empty when they can."""
+    if os.geteuid():
+        return "only root can become somebody else"
+    if subprocess.run([sys.executable, "-c", BECOME], capture_output=True).returncode:
+        return "this root cannot become user 60720"
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            os.setxattr(folder, acl.DEFAULT, acl.packed(7, {1: 7}, 0))
+    except OSError as error:
+        return f"no access lists in the temporary directory: {error}"
+    return ""
+
+
 @cache
 def opened() -> list[str]:
     """The command in front; empty where all can be reached. Skips the test where that cannot be had."""
-    if os.geteuid():
-        pytest.skip("only root can become somebody else")
+    if reason := missing():
+        pytest.skip(reason)
     needed = [Path(os.path.realpath(module.__file__)) for module in (os, msgspec, fancymail)] + [Path(os.path.realpath(sys.executable))]
     closed = sorted({str(parent) for path in needed for parent in path.parents if not parent.stat().st_mode & 0o001})
     if not closed:

@@ -12,10 +12,10 @@ import pytest
 
 from fancymail.servers.launch import DAEMONS
 from tests.live.suite import ALICE, BOB, Suite
-from tests.own_users_kit import opened
+from tests.own_users_kit import missing, opened
 from tests.suite_kit import wait_for
 
-pytestmark = [pytest.mark.live, pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")]
+pytestmark = [pytest.mark.live, pytest.mark.skipif(bool(missing()), reason=missing())]
 SETTINGS = '[server]\ncontainment = "off"\nown-users = "require"\n'
 LARGE = 300_000             # octets of a message whose slot becomes a content by a link
 

@@ -17,10 +17,10 @@ from fancymail.base.settings import Paths
 from fancymail.base.settings.load import parse_settings
 from fancymail.servers.containment import acl, owners, standing
 from fancymail.servers.launch import DAEMONS, daemon_class, own_users
-from tests.own_users_kit import opened
+from tests.own_users_kit import missing, opened
 from tests.servers.containment.test_cell import FRONTS, ROOT, furnished
 
-rooted = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+rooted = pytest.mark.skipif(bool(missing()), reason=missing())
 
 EVERYBODY = {"log", "empty-log"}                    # by its number alone a daemon could empty the log; Landlock keeps it from that
 READERS = {"mailbox", "pop3", "imap"}
