@@ -99,7 +99,7 @@ CATALOGUE = {
         "evil": "every_verb_with_every_key the_table_knows_every_verb a_role_has_its_queues_and_no_other"
                 " an_accepted_message_cannot_be_changed_unseen no_answer_holds_a_secret a_key_of_nobody_is_refused_by_all",
         "traces": "what_is_made_is_closed_to_others_whatever_the_umask no_way_from_octets_to_code"},
-        "tests/servers/containment, tests/live/test_containment.py, tests/ipc"),
+        "tests/servers/containment, tests/live/test_containment.py, tests/live/test_own_users.py, tests/ipc"),
     "P": Class("Logs, secrets, numbers, resources", {
         "traces": "smtp_words_in_the_log login_names_in_the_log no_password_and_no_token_in_any_file numbers_are_ascii_digits_everywhere"},
         "tests/base/test_log.py, tests/base/settings, tests/faults"),
