@@ -42,9 +42,9 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def answers(port: int, process: subprocess.Popen) -> None:
+def answers(port: int, process: subprocess.Popen, seconds: float = START) -> None:
     """Return when somebody listens."""
-    deadline = time.monotonic() + START
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as client:
             if client.connect_ex(("127.0.0.1", port)) == 0:

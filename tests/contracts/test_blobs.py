@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from hashlib import sha256
+from secrets import token_hex
 
 import pytest
 
@@ -17,15 +18,16 @@ from fancymail.storage.s3.blobs import S3Blobs
 from fancymail.storage.s3.cache import CacheFiles
 from fancymail.storage.s3.objects import Objects
 from fancymail.storage.slots import read_slot, write_slot
+from tests.ceph_kit import ceph
 from tests.cluster_kit import bucket
 
 CONTENT = b"From: alice@example.test\r\nSubject: tea\r\n\r\nAt five.\r\n"
 
 
-@pytest.fixture(params=["files", "memory", "s3"])
+@pytest.fixture(params=["files", "memory", "s3", pytest.param("ceph", marks=pytest.mark.slow)])
 def blobs(request, tmp_path):
-    if request.param == "s3":
-        store = S3Blobs(CacheFiles(tmp_path / "blobs"), Objects(bucket()))
+    if request.param in ("s3", "ceph"):
+        store = S3Blobs(CacheFiles(tmp_path / "blobs"), Objects(bucket() if request.param == "s3" else ceph().url(f"b{token_hex(8)}")))
         yield store
         store.close()
         return

@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 from hashlib import sha256
+from secrets import token_hex
 
 import pytest
 
@@ -32,6 +33,7 @@ from fancymail.storage.s3.objects import Objects
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from fancymail.storage.sqlite.reader import SqliteReader
 from fancymail.storage.waiting import Waiter
+from tests.ceph_kit import ceph
 from tests.cluster_kit import bucket, database
 from tests.servers_kit import operator, running
 
@@ -102,7 +104,7 @@ async def verbs(folder):
 
 
 @asynccontextmanager
-async def cluster(folder):
+async def cluster(folder, bucket=bucket):
     with database() as db:
         store, blobs = PostgresMailboxes(db, changes=100, settle=0), S3Blobs(CacheFiles(folder / "blobs"), Objects(bucket()))
 
@@ -116,10 +118,11 @@ async def cluster(folder):
         blobs.close()
 
 
-ENGINES = {"cluster": cluster, "memory": memory, "sqlite": lambda folder: shards(folder, 1), "shards": shards, "verbs": verbs}
+ENGINES = {"cluster": cluster, "memory": memory, "sqlite": lambda folder: shards(folder, 1), "shards": shards, "verbs": verbs,
+           "ceph": lambda folder: cluster(folder, lambda: ceph().url(f"b{token_hex(8)}"))}
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] if name == "ceph" else []) for name in ENGINES])
 async def kit(request, tmp_path):
     async with ENGINES[request.param](tmp_path) as parts:
         yield Kit(*parts)

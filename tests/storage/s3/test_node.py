@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
+from secrets import token_hex
 
 import pytest
 
@@ -15,15 +16,16 @@ from fancymail.storage.s3.cache import CacheFiles
 from fancymail.storage.s3.objects import Objects
 from fancymail.storage.s3.spool import NodeSpool
 from fancymail.storage.slots import read_slot, write_slot
+from tests.ceph_kit import ceph
 from tests.cluster_kit import bucket
 
 ENVELOPE = Envelope("a" * 26, "bob@example.test", [Recipient("alice@example.test")])
 ID = "b" * 26
 
 
-@pytest.fixture
-def objects():
-    return Objects(bucket())
+@pytest.fixture(params=["moto", pytest.param("ceph", marks=pytest.mark.slow)])
+def objects(request):
+    return Objects(bucket() if request.param == "moto" else ceph().url(f"b{token_hex(8)}"))
 
 
 def store(folder, objects) -> S3Blobs:
