@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from tests.faults.crash_states import Record
 from tests.faults.judge import verdicts
 from tests.faults.laboratory import Laboratory
-from tests.faults.mutants import mutants
+from tests.faults.mutants import ROOT, mutants
 from tests.faults.mutation import read
 
 # Every seventh delivery is only claimed.
@@ -39,6 +40,12 @@ def test_every_durable_call_is_in_the_table():
     table = read()
     assert not [mutant.name for mutant in mutants() if mutant.name not in table], "run `python -m tests.faults.mutation --missing` (or --list)"
     assert not [name for name, found in table.items() if found == "NOTHING"]
+
+
+def test_the_tests_that_the_table_names_are_there():
+    named = {match.groups() for found in read().values() if (match := re.match(r"`(\S+?)::(\w+)", found))}
+    assert len(named) > 10
+    assert not [(file, name) for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")

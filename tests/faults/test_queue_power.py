@@ -6,48 +6,20 @@ such tests), which is what a power cut leaves. The order of writes inside one sy
 
 from __future__ import annotations
 
-import array
-import contextlib
-import fcntl
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
+from .disks import disk as mounted
 from .test_queue_crash import CHECK, CHILD, ROOT, WRITER, read_all
 
-SHUTDOWN, WITHOUT_FLUSH = 0x8004587D, 2         # FS_IOC_SHUTDOWN and GOING_FLAGS_NOLOGFLUSH, of ext4 and xfs alike
-
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")]
+pytestmark = pytest.mark.slow
 
 
-@contextlib.contextmanager
-def mounted(image, folder):
-    """Mount the image; whatever happens, it is unmounted."""
-    done = subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"cannot mount here: {done.stderr.strip()}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", folder], check=True)
-
-
-def cut_power(folder):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.ioctl(descriptor, SHUTDOWN, array.array("I", [WITHOUT_FLUSH]))
-    finally:
-        os.close(descriptor)
-
-
-def push_until_cut(state, mount, oks, code=CHILD):
+def push_until_cut(disk, oks, code=CHILD):
     """Run the writer, cut the power after so many answers, and return what it said."""
-    child = subprocess.Popen([sys.executable, "-c", code, str(state), "100000"], cwd=ROOT, stdout=subprocess.PIPE,
+    child = subprocess.Popen([sys.executable, "-c", code, str(disk.mount / "queues"), "100000"], cwd=ROOT, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, text=True)
     said = {"try": [], "ok": [], "done": []}
     for line in child.stdout:
@@ -56,24 +28,23 @@ def push_until_cut(state, mount, oks, code=CHILD):
         if word == "ok":
             oks -= 1
             if oks == 0:
-                cut_power(mount)
+                disk.cut_power()
     child.stdout.close()
     child.wait()
     return said
 
 
+def check(disk):
+    """What is found after the next boot."""
+    disk.boot()
+    return subprocess.run([sys.executable, "-c", CHECK, str(disk.mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
+
+
 @pytest.fixture(params=["ext4", "xfs"])
-def image(request):
-    """A filesystem in memory, and a place to mount it."""
-    if not shutil.which(f"mkfs.{request.param}"):
-        pytest.skip(f"there is no mkfs.{request.param}")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
-        image, mount = Path(folder, "image"), Path(folder, "mount")
-        mount.mkdir()
-        with open(image, "wb") as file:
-            file.truncate(320 << 20)           # xfs takes no less
-        subprocess.run([f"mkfs.{request.param}", "-q", image], check=True)
-        yield image, mount
+def disk(request):
+    """A filesystem in memory, mounted."""
+    with mounted(request.param) as found:
+        yield found
 
 
 @pytest.fixture
@@ -92,19 +63,16 @@ def altered(tmp_path, monkeypatch):
     "import fancymail.storage.sync as sync; sync._kernel = lambda: (5, 4)",
 ], ids=["as it is", "log begun anew often", "each file by itself"])
 @pytest.mark.parametrize("writer", [CHILD, WRITER], ids=["push", "enter"])
-def test_what_got_ok_survives(image, altered, oks, code, writer):
-    image, mount = image
+def test_what_got_ok_survives(disk, altered, oks, code, writer):
     altered(code)
-    with mounted(image, mount):
-        said = push_until_cut(mount / "queues", mount, oks, writer)
+    said = push_until_cut(disk, oks, writer)
     assert len(said["ok"]) >= oks
-    with mounted(image, mount):
-        found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
-        assert found.returncode == 0, found.stderr
-        there = set(found.stdout.split())
-        assert set(said["ok"]) - set(said["done"]) <= there, "a message that got ok is lost"
-        assert there <= set(said["try"])
-        read_all(there, said["done"])
+    found = check(disk)
+    assert found.returncode == 0, found.stderr
+    there = set(found.stdout.split())
+    assert set(said["ok"]) - set(said["done"]) <= there, "a message that got ok is lost"
+    assert there <= set(said["try"])
+    read_all(there, said["done"])
 
 
 @pytest.mark.parametrize("code, writer", [
@@ -112,15 +80,8 @@ def test_what_got_ok_survives(image, altered, oks, code, writer):
     ("import fancymail.storage.sync as sync; sync._sync_file = lambda path, directory=None: None", WRITER),
     ("import fancymail.storage.sync as sync; sync.Syncer.filesystem = lambda self: True", WRITER),
 ], ids=["push", "enter, each file", "enter, all files"])
-def test_the_laboratory_notices_a_missing_sync(image, altered, code, writer):
-    image, mount = image
+def test_the_laboratory_notices_a_missing_sync(disk, altered, code, writer):
     altered(code)
-    with mounted(image, mount):
-        said = push_until_cut(mount / "queues", mount, 20, writer)
-    with mounted(image, mount):
-        try:
-            found = subprocess.run([sys.executable, "-c", CHECK, str(mount / "queues")], cwd=ROOT, input="", capture_output=True, text=True)
-            there = set(found.stdout.split())
-        except OSError:
-            there = set()
+    said = push_until_cut(disk, 20, writer)
+    there = set(check(disk).stdout.split())
     assert not set(said["ok"]) - set(said["done"]) <= there, "a laboratory that does not notice this proves nothing"
