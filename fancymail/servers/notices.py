@@ -41,7 +41,10 @@ class Notices:
         when it may be gone give its header instead."""
         ways = await self._ways(envelope)
         if header is None:
-            content, whole = await asyncio.get_running_loop().run_in_executor(self.pool, _original, path, envelope)
+            try:
+                content, whole = await asyncio.get_running_loop().run_in_executor(self.pool, _original, path, envelope)
+            except OSError as error:        # no descriptor, a disk in trouble: later there may be something to show
+                raise IpcError("4.3.0", f"the original cannot be read: {error}") from error
         else:
             content, whole = header, False
         for queue, addresses in ways.items():
@@ -128,12 +131,12 @@ def _write_whole(path: str, envelope: Envelope, message: bytes) -> None:
 
 
 def _original(path: str, envelope: Envelope) -> tuple[bytes, bool]:
-    """The original's content, or its beginning, and whether that is all; nothing when it cannot be read, or is another one by now."""
+    """The original's content, or its beginning, and whether that is all; nothing when it is gone, or another one by now. Raises OSError."""
     try:
         with read_slot(path) as slot:
             if slot.envelope is None or slot.envelope.id != envelope.id:
                 return b"", False
             whole = envelope.ret == "FULL" and slot.content_length <= dsn.FULL_LIMIT or slot.content_length <= dsn.HEADER_LIMIT
             return slot.read(0, None if whole else dsn.HEADER_LIMIT * 2), whole
-    except (OSError, SlotError):
+    except (FileNotFoundError, SlotError):
         return b"", False

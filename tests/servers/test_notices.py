@@ -10,8 +10,10 @@ import pytest
 from fancymail.base.log import Log
 from fancymail.base.settings.log import Log as LogSettings
 from fancymail.core.delivery import DELAYED, FAILED, Notice
+from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult
+from fancymail.servers import notices as engine
 from fancymail.servers.notices import Notices
 from fancymail.servers.queue import QueueServer
 from fancymail.storage.slots import read_slot, write_slot
@@ -72,6 +74,22 @@ async def test_the_same_is_told_once(tmp_path):
         await here.client.call("done", "incoming", path)
         await here.tell()                                   # it was delivered already
         assert await here.waiting() == []
+
+
+async def test_a_disk_that_refuses_the_original_makes_no_notice_without_it(tmp_path, monkeypatch):
+    def refuse(path):
+        raise OSError(24, "Too many open files")
+    async with world(tmp_path) as here:
+        await here.message()
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "read_slot", refuse)
+            with pytest.raises(IpcError) as caught:
+                await here.tell()
+        assert caught.value.temporary and await here.waiting() == []
+        await here.tell()                                   # it is tried again
+        path, = await here.waiting()
+        with read_slot(path) as slot:
+            assert b"Subject: x" in slot.read()
 
 
 async def test_other_kinds_recipients_and_messages_are_other_notices(tmp_path):
