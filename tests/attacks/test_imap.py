@@ -166,6 +166,8 @@ def balanced(response: bytes) -> bool:
         if char == b'"':
             at += 1
             while response[at:at + 1] != b'"':
+                if at >= len(response):             # a string without an end
+                    return False
                 at += 2 if response[at:at + 1] == b"\\" else 1
         elif char == b"{":
             end = response.index(b"}", at)
