@@ -228,6 +228,7 @@ def measure(server, options) -> dict[str, tuple[float, float]]:
     """Fill one server and take all measures."""
     watch = Stopwatch(server, options.rounds)
     watch.number("messages/s by MULTIAPPEND", options.messages / fill(server, "INBOX", options.messages))
+    server.rest()
     for name, part in PARTS.items():
         if options.only in ("", name):
             part(watch, options.messages)

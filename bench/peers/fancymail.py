@@ -8,6 +8,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fancymail.ipc.sync import SyncClient
 
 ROOT = Path(__file__).resolve().parents[2]
 USER, DOMAIN = "alice", "example.test"
+LOOK = 8.0                      # seconds between two looks whether the index grew; fm-mailbox itself looks every 5 for new mail
 
 
 class FancyMail(Peer):
@@ -54,6 +56,14 @@ class FancyMail(Peer):
     def delivered(self) -> int:
         with SyncClient(self.doors["mailbox"]) as mailbox:
             return json.loads(mailbox.call("stats")[0]).get("delivered", 0)
+
+    def rest(self) -> None:
+        """The full-text index is filled behind: wait until it grows no more."""
+        with SyncClient(self.doors["mailbox"]) as mailbox:
+            before = -1
+            while (now := json.loads(mailbox.call("stats")[0]).get("indexed", 0)) != before:
+                before = now
+                time.sleep(LOOK)
 
     def waiting(self) -> int:
         with SyncClient(self.doors["queue"]) as queue:

@@ -94,6 +94,9 @@ class Peer:
         """Return how many messages wait in the queue."""
         return 0
 
+    def rest(self) -> None:
+        """Return when what it does behind, with the mail that it has, is done."""
+
     def own(self, folder: Path, account: str = "benchmail") -> Path:
         """Make a folder that belongs to an account."""
         folder.mkdir(parents=True, exist_ok=True)
