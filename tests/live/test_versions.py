@@ -45,7 +45,7 @@ def before(tmp_path_factory):
         pytest.skip("the version before is not in this copy's git history (git fetch --tags --unshallow)")
     folder = tmp_path_factory.mktemp("before")
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))         # Python 3.11.4
     return folder
 
 
