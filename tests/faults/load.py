@@ -15,9 +15,9 @@ class Generator:
     """Threads that send to port 25 until stopped; a broken connection, a 4xx, a silence are part of the day and end one attempt."""
 
     def __init__(self, ledger: Ledger, port: int, recipients: list[str], *, threads: int = 4, seed: int = 0, sender: str = "x@sender.test",
-                 pause: float = 0.0) -> None:
-        """pause: seconds of each thread between two messages."""
-        self.ledger, self.port, self.recipients, self.sender, self.pause = ledger, port, recipients, sender, pause
+                 pause: float = 0.0, patience: float = 10.0) -> None:
+        """pause: seconds of each thread between two messages. patience: seconds that it waits for an answer."""
+        self.ledger, self.port, self.recipients, self.sender, self.pause, self.patience = ledger, port, recipients, sender, pause, patience
         self.stopping = threading.Event()
         self.refused: dict[int, int] = {}
         self.threads = [threading.Thread(target=self._send, args=(random.Random(seed * 1000 + number),)) for number in range(threads)]
@@ -39,7 +39,7 @@ class Generator:
     def _send(self, chance: random.Random) -> None:
         while not self.stopping.is_set():
             try:
-                with smtplib.SMTP("127.0.0.1", self.port, timeout=10) as client:
+                with smtplib.SMTP("127.0.0.1", self.port, timeout=self.patience) as client:
                     for _ in range(chance.randint(1, 20)):
                         if self.stopping.wait(self.pause):
                             break

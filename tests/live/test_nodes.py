@@ -187,7 +187,7 @@ def test_engines_may_die_and_come_back_under_load(own, tmp_path):
     users, ledger = (ALICE, BOB), Ledger(tmp_path / "ledger")
     node = Node(tmp_path, "one", {"database": database.schema(), "blobs": objects.url("contents"), "hints": hints.url()})
     try:
-        with Generator(ledger, node.ports["smtp"], list(users)) as load:
+        with Generator(ledger, node.ports["smtp"], list(users), patience=30.0) as load:         # a silent bucket is waited for, 10 seconds
             def goes_on(what: str) -> None:
                 acked = len(ledger.acked_)
                 wait_for(lambda: len(ledger.acked_) >= acked + BURST, what)
