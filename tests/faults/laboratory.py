@@ -31,6 +31,7 @@ from fancymail.storage.sqlite.reader import SqliteReader
 from tests import suite_kit
 from tests.faults.ledger import Ledger, Verdict
 from tests.faults.load import Generator
+from tests.faults.report import tell
 from tests.faults.sink import Line, Sink
 from tests.live.suite import Suite
 from tests.suite_kit import wait_for
@@ -164,7 +165,7 @@ class Laboratory:
         self.audit()
         self.collect()
         verdict = self.ledger.verdict()
-        print(f"seed {self.seed}: {verdict}; answers {dict(self.answers)}; {dict(self.count)}")
+        tell(f"seed {self.seed}: {verdict}; answers {dict(self.answers)}; {dict(self.count)}", **verdict.counts())
         assert verdict.clean(), f"seed {self.seed}: {verdict}"
         assert verdict.acked >= least, f"seed {self.seed}: hardly anything was accepted: {verdict}; answers {dict(self.answers)}"
         return verdict

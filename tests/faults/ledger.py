@@ -36,6 +36,10 @@ class Verdict:
         """Whether nothing was lost, invented, damaged, or delivered twice."""
         return not (self.lost or self.unexpected or self.damaged or self.duplicated)
 
+    def counts(self) -> dict[str, int]:
+        """All of it in numbers."""
+        return {name: value if isinstance(value, int) else len(value) for name, value in vars(self).items() if name != "delivered"}
+
     def __str__(self) -> str:
         counts = {name: len(getattr(self, name)) for name in ("lost", "unexpected", "damaged", "duplicated")}
         return (f"acked {self.acked}, delivered {self.delivered}, recovered {self.recovered}, repeated {self.repeated}, "

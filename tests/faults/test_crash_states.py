@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.crash_states import Model, Record, materialize, read
 from tests.faults.judge import verdicts
+from tests.faults.report import tell
 
 # The engine has other ways for other kernels and for long logs; each is told to take them here, as far as it has them.
 WAYS = {
@@ -37,6 +38,7 @@ def test_every_promise_survives_every_cut(tmp_path, way):
     record = Record(tmp_path / "record", WAYS[way])
     assert record.ended == 0, record.said
     found = dict(verdicts(record))
+    tell(f"{len(found)} states, broken {sum(map(bool, found.values()))}", states=len(found), broken=sum(map(bool, found.values())))
     assert len(found) > 40
     assert not any(found.values()), [(where, broken) for where, broken in found.items() if broken][:5]
 

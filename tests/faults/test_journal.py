@@ -8,7 +8,6 @@ forget, here nothing is left to its word. As root, with nbdkit and nbdfuse.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 
 import pytest
@@ -18,11 +17,10 @@ from tests.faults.inventory import inventory
 from tests.faults.journal import KINDS, JournalDisk, journal_disk
 from tests.faults.judge import PROMISES, Book
 from tests.faults.laboratory import LOCAL, SENDER, Laboratory
+from tests.faults.length import CUTS, SEEDS
 from tests.faults.load import Generator
+from tests.faults.report import tell
 from tests.faults.scenario import FAR, live, note_what_is_taken
-
-LONG_SEEDS = range(2, 2 + int(os.environ.get("FAULTS_SEEDS", "10")))
-LONG_CUTS = 4 * int(os.environ.get("FAULTS_CUTS", "25"))
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -54,13 +52,14 @@ def broken(disk: JournalDisk, diary: Diary, moment: int, kind: str, chance: rand
 
 
 def judge(disk: JournalDisk, diary: Diary, moments: list[int], kinds: tuple[str, ...], seed: int) -> None:
-    chance, count = random.Random(seed), 0
+    chance, wrong = random.Random(seed), {}
     for moment in moments:
         for kind in kinds:
-            found = broken(disk, diary, moment, kind, chance)
-            assert not found, f"seed {seed}: cut at {moment} of {disk.moment()}, {kind}: {found[:5]}"
-            count += 1
-    print(f"seed {seed}: {count} states of {disk.kind}, {len(diary.promises())} promises, {disk.moment()} octets of journal")
+            if found := broken(disk, diary, moment, kind, chance):
+                wrong[f"cut at {moment} of {disk.moment()}, {kind}"] = found[:5]
+    count = len(moments) * len(kinds)
+    tell(f"seed {seed}: {count} states of {disk.kind} after {len(diary.promises())} promises, broken {len(wrong)}", states=count, broken=len(wrong))
+    assert not wrong, f"seed {seed}: {wrong}"
 
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
@@ -77,8 +76,9 @@ def test_a_day(tmp_path, kind, count, kinds):
 
 
 @pytest.mark.slow
+@pytest.mark.seeded
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
-@pytest.mark.parametrize("seed", LONG_SEEDS)
+@pytest.mark.parametrize("seed", SEEDS)
 def test_under_load_and_kills(tmp_path, kind, seed):
     with journal_disk(kind) as disk:
         with Laboratory(tmp_path, seed=seed, state=disk.mount / "state") as laboratory:
@@ -87,7 +87,7 @@ def test_under_load_and_kills(tmp_path, kind, seed):
             with Generator(laboratory.ledger, laboratory.suite.ports["smtp"], [*LOCAL, FAR], threads=3, seed=seed, sender=SENDER):
                 faults.kill_in_turn(laboratory, 5.0)
         disk.stop()
-        moments = sorted(laboratory.chance.randint(began, disk.moment()) for _ in range(LONG_CUTS))
+        moments = sorted(laboratory.chance.randint(began, disk.moment()) for _ in range(4 * CUTS))
         judge(disk, diary, moments, KINDS[:1] + KINDS[2:], seed)
 
 

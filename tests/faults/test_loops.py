@@ -1,7 +1,7 @@
 """Under load things go wrong, over and over: nothing that got 250 is lost, invented, damaged, or twice in a local mailbox.
 
-The short form runs with every test run; `bin/test --faults` runs the long one, of many seeds (FAULTS_SEEDS, FAULTS_SECONDS). The seed is in the
-name of each test and in what it prints; the same seed does the same things to the suite.
+The short form runs with every test run; `bin/test --faults` runs the long one, with one seed after the other (tests/faults/length.py). The seed is
+in the name of each test and in what it prints; the same seed does the same things to the suite.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import pytest
 
 from tests.faults import faults
 from tests.faults.laboratory import Laboratory
+from tests.faults.length import FIRST, SECONDS, SEEDS
 from tests.faults.network import Network
 
-SEEDS = range(2, 2 + int(os.environ.get("FAULTS_SEEDS", "10")))
-SECONDS = float(os.environ.get("FAULTS_SECONDS", "60"))
 FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
@@ -32,8 +31,9 @@ def run(folder, fault, seed: int, seconds: float, least: int = 10, **options) ->
 
 def parameters(*kinds):
     """The short form of each kind, and the long one with many seeds."""
-    short = [pytest.param(kind, 1, 5.0, id=f"{kind.__name__}-seed1") for kind in kinds]
-    long = [pytest.param(kind, seed, SECONDS, id=f"{kind.__name__}-seed{seed}", marks=pytest.mark.slow) for kind in kinds for seed in SEEDS]
+    marks = [pytest.mark.slow, pytest.mark.seeded]
+    short = [pytest.param(kind, 1, 5.0, id=f"{kind.__name__}-seed1", marks=pytest.mark.seeded) for kind in kinds]
+    long = [pytest.param(kind, seed, SECONDS, id=f"{kind.__name__}-seed{seed}", marks=marks) for kind in kinds for seed in SEEDS]
     return pytest.mark.parametrize("fault, seed, seconds", short + long)
 
 
@@ -58,7 +58,7 @@ def test_refused_system_calls(tmp_path, fault, seed, seconds):
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", SEEDS[:1])
+@pytest.mark.parametrize("seed", [FIRST])
 def test_each_system_call_refused(tmp_path, seed):
     run(tmp_path, faults.refuse_each_call, seed, 0)
 

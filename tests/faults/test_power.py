@@ -5,7 +5,6 @@ Queue and mailbox store lie on the same filesystem, so each cut hits both, in wh
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 
@@ -13,11 +12,9 @@ import pytest
 
 from tests.faults.disks import disk
 from tests.faults.laboratory import Laboratory
+from tests.faults.length import CUTS, SEEDS
 
-LONG_SEEDS = range(2, 2 + int(os.environ.get("FAULTS_SEEDS", "10")))
-LONG_CUTS = int(os.environ.get("FAULTS_CUTS", "25"))
-
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), pytest.mark.seeded]
 
 
 def cut_and_boot(laboratory: Laboratory, disk) -> None:
@@ -35,7 +32,7 @@ def cut_and_boot(laboratory: Laboratory, disk) -> None:
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 @pytest.mark.parametrize("seed, cuts", [pytest.param(1, 3, id="seed1"),
-                                        *(pytest.param(seed, LONG_CUTS, id=f"seed{seed}", marks=pytest.mark.slow) for seed in LONG_SEEDS)])
+                                        *(pytest.param(seed, CUTS, id=f"seed{seed}", marks=pytest.mark.slow) for seed in SEEDS)])
 def test_power_cuts_under_load(tmp_path, kind, seed, cuts):
     with disk(kind) as mounted, Laboratory(tmp_path, seed=seed, state=mounted.mount / "state") as laboratory:
         subprocess.run(["sync", "-f", mounted.mount], check=True)          # the demo's passwords are nobody's mail
