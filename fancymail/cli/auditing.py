@@ -48,8 +48,11 @@ def fsck(tool: Tool, contents: bool, adopt: bool) -> None:
     mended["mailbox"] = _ask(tool, "mailbox", "mend", int(contents))
     facts = _facts(tool, contents) | {"mended": mended}
     if not tool.as_json:
-        found = [f"{name.replace('_', ' ')}: {count}" for part in mended.values() for name, count in part.items() if count and name != "missing"]
+        found = [f"{name.replace('_', ' ')}: {count if isinstance(count, int) else len(count)}"
+                 for part in mended.values() for name, count in part.items() if count and name != "missing"]
         click.echo("mended: " + (", ".join(found) or "nothing, all was right"))
+        for line in mended["queue"]["tally"]:
+            click.echo(f"  {line}")
     _show(tool, facts)
     raise SystemExit(0 if facts["right"] else 1)
 

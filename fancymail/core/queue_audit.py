@@ -2,7 +2,8 @@
 
 Used by servers/queue.py. The index counts what was accepted and how it ended in the transactions that did it, so of every queue
 accepted = delivered + bounced + removed + dropped + lost + what is here, to the message. It reads content only of slots that no row
-names, never changes a file, and what it cannot judge it reports.
+names, never changes a file, and what it cannot judge it reports. How many messages ended is known from nowhere else; so a tally that was spoiled
+is made to add up again by what was accepted, and said so.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
-from fancymail.storage.ports.queue import ACCEPTED, Entry, QueueIndex, State
+from fancymail.storage.ports.queue import ACCEPTED, Entry, QueueIndex, State, Total
 from fancymail.storage.ports.spool import SlotUnfit, Spool
 
 from .intake import Refusal
@@ -55,19 +56,21 @@ class QueueAudit:
         """All queues. Tally and rows are of one moment; files are looked at afterwards, a few at a time."""
         with suppress(Refusal):                     # a broken disk is no reason to say nothing
             await self.manager.intake.durable()     # what is under way comes to rest
-        tally, totals = self.index.tally(), self.index.totals()
-        names = dict.fromkeys((*self.manager.options.queues, *(queue for queue, _ in (*tally, *totals))))
-        books = {queue: Books(tally.get((queue, ACCEPTED), 0), {word: tally.get((queue, word), 0) for word in ENDS},
-                              {state.name.lower(): totals[queue, state].messages if (queue, state) in totals else 0 for state in State})
-                 for queue in names}
+        books = self._counted(self.index.tally(), self.index.totals())
         for queue, book in books.items():
             book.missing = await self._missing(queue)
             book.unknown = await self._unknown(queue)
         return books
 
-    async def mend(self, adopt: bool) -> dict[str, int]:
-        """Bring the counters in memory in step with the index, end rows whose file is gone for good, and, if told to, take in whole
-        slots that the index does not know. Answers how many of each."""
+    def _counted(self, tally: dict[tuple[str, str], int], totals: dict[tuple[str, State], Total]) -> dict[str, Books]:
+        names = dict.fromkeys((*self.manager.options.queues, *(queue for queue, _ in (*tally, *totals))))
+        return {queue: Books(tally.get((queue, ACCEPTED), 0), {word: tally.get((queue, word), 0) for word in ENDS},
+                             {state.name.lower(): totals[queue, state].messages if (queue, state) in totals else 0 for state in State})
+                for queue in names}
+
+    async def mend(self, adopt: bool) -> dict[str, int | list[str]]:
+        """Bring the counters in memory in step with the index, end rows whose file is gone for good, if told to take in whole slots that
+        the index does not know, and have the tally add up. Answers how many of each, and what was changed in the tally, in words."""
         manager, done = self.manager, {"miscounted": 0, "lost": 0, "adopted": 0}
         if not manager.intake.busy:
             counted = {key: list(total) for key, total in self.index.totals().items()}
@@ -77,8 +80,22 @@ class QueueAudit:
             done["lost"] += manager.give_up(queue, book.missing)
             if adopt and book.unknown:
                 done["adopted"] += manager.adopt(list(recovered(self.spool, queue, book.unknown)))
+        changed = self._tallied()
         await manager.intake.durable()
-        return done
+        return done | {"tally": changed}
+
+    def _tallied(self) -> list[str]:
+        """Have the tally add up; what was changed. Without a pause, so all of it is of one moment."""
+        tally, changes = self.index.tally(), {}
+        for queue, book in self._counted(tally, self.index.totals()).items():
+            below = {(queue, word): -count for word, count in book.ended.items() if count < 0}
+            if missing := sum(below.values()) - book.difference:
+                changes |= below | {(queue, ACCEPTED): missing}
+        self.index.correct(changes)
+        was = {key: tally.get(key, 0) for key in changes}
+        for (queue, word), count in changes.items():
+            self.manager.note("tally mended", queue=queue, word=word, was=was[queue, word], now=was[queue, word] + count)
+        return [f"{queue}: {word} {was[queue, word]}, now {was[queue, word] + count}" for (queue, word), count in changes.items()]
 
     async def _missing(self, queue: str) -> list[str]:
         found = []

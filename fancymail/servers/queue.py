@@ -304,8 +304,9 @@ class QueueServer(Daemon):
 
     @verb
     async def mend(self, adopt: Flag = False) -> dict:
-        """Repair what can be: counters, rows whose file is gone (they end as lost); with adopt take in whole slots that no row names. A
-        damaged index is put aside, and the daemon begins anew with one made from the slots. Answers how many of each, as JSON."""
+        """Repair what can be: counters, rows whose file is gone (they end as lost), a tally that does not add up (what was accepted is
+        counted again); with adopt take in whole slots that no row names. A damaged index is put aside, and the daemon begins anew with
+        one made from the slots. Answers how many of each, and the changes of the tally in words, as JSON."""
         if self.cluster is not None:
             raise IpcError("5.5.0", "the index of a cluster is its database's to keep whole")
         with refusals():

@@ -214,3 +214,6 @@ def test_the_tally_counts_what_came_and_how_it_ended(index):
     tally = index.tally()
     assert tally == {("incoming", "accepted"): 3, ("incoming", "delivered"): 1, ("incoming", "bounced"): 1, ("outgoing", "accepted"): 0}
     assert sum(total.messages for total in index.totals().values()) == 3 - 1 - 1
+    index.correct({("incoming", "accepted"): -1, ("other", "delivered"): 2})
+    assert index.tally() == tally | {("incoming", "accepted"): 2, ("other", "delivered"): 2}
+    index.correct({})

@@ -55,7 +55,7 @@ async def test_a_missing_file_is_named_and_given_up(house):
     path, other = await house.pushed(), await house.pushed()
     os.unlink(path)
     assert (await books(house)).missing == [os.path.basename(path)]
-    assert await house.audit.mend(adopt=False) == {"miscounted": 0, "lost": 1, "adopted": 0}
+    assert await house.audit.mend(adopt=False) == {"miscounted": 0, "lost": 1, "adopted": 0, "tally": []}
     found = await books(house)
     assert (found.ended["lost"], found.here["ready"], found.difference, found.missing) == (1, 1, 0, [])
     assert house.take(9) == [other]
@@ -79,6 +79,22 @@ async def test_wrong_counters_are_counted_anew(house):
     house.queue.totals["incoming", State.READY][0] = 7
     assert (await house.audit.mend(adopt=False))["miscounted"] == 1
     assert house.queue.total("incoming", State.READY).messages == 1
+
+
+@pytest.mark.parametrize("spoiled, said", [
+    ({"accepted": 7}, ["incoming: accepted 10, now 3"]),
+    ({"accepted": -3}, ["incoming: accepted 0, now 3"]),
+    ({"delivered": 5}, ["incoming: accepted 3, now 8"]),
+    ({"delivered": -2}, ["incoming: accepted 3, now 2", "incoming: delivered -1, now 0"])], ids=str)
+async def test_a_tally_that_was_spoiled_adds_up_again(house, spoiled, said):
+    house.queue.done("incoming", await house.pushed())
+    await house.pushed(), await house.pushed()
+    house.index.correct({("incoming", word): count for word, count in spoiled.items()})
+    assert (await books(house)).difference != 0
+    assert sorted((await house.audit.mend(adopt=False))["tally"]) == said
+    assert (await books(house)).difference == 0
+    assert [fields["now"] for event, fields in house.notes if event == "tally mended"] != []
+    assert (await house.audit.mend(adopt=False))["tally"] == []
 
 
 async def test_an_index_is_made_from_whole_slots_only(house):

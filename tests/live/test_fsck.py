@@ -142,6 +142,17 @@ def test_a_message_whose_file_is_gone_is_named_and_ends_as_lost(suite, waiting):
     canary(suite)
 
 
+@pytest.mark.parametrize("change, said", [("word = 'accepted'", "accepted"), ("word = 'delivered' AND queue = 'incoming'", "accepted")])
+def test_a_spoiled_tally(suite, waiting, change, said):
+    spoil(suite, "queues/index.db", f"UPDATE tally SET messages = messages + 1000 WHERE {change}")
+    audit_says(suite, "1000")
+    done = suite.fmctl("fsck")
+    assert f"incoming: {said}" in done.stdout and "every message is accounted for" in done.stdout
+    assert "tally mended" in suite.log()
+    assert not any(count for part in mended(suite).values() for count in part.values())
+    canary(suite)
+
+
 def test_wrong_counters_of_a_mailbox(suite):
     before = seen(suite)
     spoil(suite, "mail/shard-0.db", "UPDATE mailbox SET messages = 77, unseen = unseen + 1, octets = 1 WHERE name = 'INBOX' AND messages")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 
 from fancymail.storage.ports.queue import ACCEPTED, Entry, IndexFailed, Position, State, Total
@@ -63,6 +63,9 @@ class MemoryQueueIndex:
 
     def tally(self) -> dict[tuple[str, str], int]:
         return dict(self._tally)
+
+    def correct(self, changes: Mapping[tuple[str, str], int]) -> None:
+        self._tally.update(changes)
 
     def next_due(self, queue: str) -> float | None:
         order = self._order[queue, State.DEFERRED]

@@ -7,7 +7,7 @@ a power cut once the caller has synced the filesystem (the queue syncs slots and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
@@ -99,6 +99,9 @@ class QueueIndex(Protocol):
     def tally(self) -> dict[tuple[str, str], int]:
         """How many messages of each queue were ever accepted, and how many ended under which word: by (queue, word). Counted in the same
         transaction as what is counted, so accepted less ended is what is here, to the message."""
+
+    def correct(self, changes: Mapping[tuple[str, str], int]) -> None:
+        """Add to what the tally says (or take away): for the operator's mending, when it does not add up."""
 
     def totals(self) -> dict[tuple[str, State], Total]:
         """Count everything. Reads the whole index: for the start only."""

@@ -133,6 +133,11 @@ class PostgresQueueIndex:
         return {(queue, word): messages for queue, word, messages in rows}
 
     @_guarded
+    def correct(self, changes: Mapping[tuple[str, str], int]) -> None:
+        count = {(self.node, queue, word): messages for (queue, word), messages in changes.items()}
+        self.db.retried(lambda: self._tallied(count))
+
+    @_guarded
     def next_due(self, queue: str) -> float | None:
         row = self.db.one("SELECT due FROM message WHERE node = $1 AND queue = $2 AND state = 2 ORDER BY due LIMIT 1", self.node, queue)
         return row[0] if row else None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -122,6 +122,11 @@ class SqliteQueueIndex:
         return {(queue, word): messages for queue, word, messages in self._db.execute("SELECT queue, word, messages FROM tally")}
 
     @_guarded
+    def correct(self, changes: Mapping[tuple[str, str], int]) -> None:
+        with transaction(self._db):
+            self._counted(changes)
+
+    @_guarded
     def next_due(self, queue: str) -> float | None:
         row = self._db.execute("SELECT due FROM message WHERE queue = ? AND state = 2 ORDER BY due LIMIT 1", (queue,)).fetchone()
         return row[0] if row else None
@@ -174,7 +179,7 @@ class SqliteQueueIndex:
         claimed.sort(key=lambda entry: entry.seq)       # RETURNING promises no order
         return claimed
 
-    def _counted(self, count: dict[tuple[str, str], int]) -> None:
+    def _counted(self, count: Mapping[tuple[str, str], int]) -> None:
         for (queue, word), messages in count.items():
             self._db.execute(_TALLY, (queue, word, messages))
 
