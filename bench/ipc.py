@@ -26,7 +26,7 @@ from fancymail.base.settings.paths import Paths
 from fancymail.ipc.client import Client
 from fancymail.ipc.security import KeyRing
 from fancymail.ipc.wire import Wire
-from fancymail.servers.daemon import Daemon, run_daemon
+from fancymail.servers.running.daemon import Daemon, run_daemon
 
 IN_FLIGHT = 128
 REPLY = [b"ok", b"bench"]

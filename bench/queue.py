@@ -126,7 +126,7 @@ async def run(args) -> None:
     try:
         async with contextlib.AsyncExitStack() as stack:
             if args.ipc:
-                from fancymail.servers.queue import QueueServer
+                from fancymail.servers.queue.daemon import QueueServer
                 from tests.servers_kit import running
                 daemon = await stack.enter_async_context(running(QueueServer, folder))
                 queue, kind = Door(stack.enter_context(_client(daemon)), daemon), "ipc"

@@ -11,7 +11,7 @@ The floors, from the ground up (who may import whom is held by import-linter, se
     servers   the daemons: thin, each introduces the floors below to each other over verbs
     cli       fmctl, the fancymail command and the admin tools
 
-Begin with docs/house.md, docs/ipc.md, core/journey.py and servers/queue.py.
+Begin with docs/house.md, docs/ipc.md, core/journey.py and servers/queue/daemon.py.
 """
 
 __version__ = "0.2.0"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.mailbox import MailboxServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.mailbox.daemon import MailboxServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpin import SmtpInServer
 from fancymail.servers.smtpout import SmtpOutServer
 from fancymail.storage.slots import write_slot

@@ -11,8 +11,8 @@ import pytest
 
 from fancymail.base.settings import reference as settings_reference
 from fancymail.ipc.reference import render_page
-from fancymail.servers.daemon import Daemon
-from fancymail.servers.launch import DAEMONS, daemon_class
+from fancymail.servers.running.daemon import Daemon
+from fancymail.servers.running.launch import DAEMONS, daemon_class
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent

@@ -21,7 +21,7 @@ from fancymail.cli.terminal import console, json_line, table
 from fancymail.ipc.message import IpcError, Reply, format_message
 from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Verb, verbs_of
-from fancymail.servers.launch import DAEMONS, daemon_class, daemon_of, instances
+from fancymail.servers.running.launch import DAEMONS, daemon_class, daemon_of, instances
 
 
 RAW_ANSWERS = {"retr": 1, "maildrop": 12}      # verbs whose answer ends with raw octets: how many for each that its ok counts

@@ -18,7 +18,7 @@ from fancymail.cli import accounts, auditing, injection, mailboxes, mailqueue, m
 from fancymail.cli.doors import DAEMON, Tool, exchange, failure, known_verbs, pass_tool, print_error, print_reply
 from fancymail.cli.suite import status as suite_status
 from fancymail.ipc.message import IpcError, parse_line
-from fancymail.servers.launch import DAEMONS
+from fancymail.servers.running.launch import DAEMONS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fancymail.base.settings.reference import reference_text
 from fancymail.cli.doors import Tool, pass_tool
 from fancymail.ipc.reference import render_page
-from fancymail.servers.daemon import Daemon
-from fancymail.servers.launch import DAEMONS, daemon_class
-from fancymail.servers.sockets import split, unix_path
+from fancymail.servers.running.daemon import Daemon
+from fancymail.servers.running.launch import DAEMONS, daemon_class
+from fancymail.servers.running.sockets import split, unix_path
 
 CHECKOUT = Path(__file__).parents[2]
 TIME_TO_LIVE = 3600

@@ -16,9 +16,9 @@ import click
 from fancymail.base.settings import Paths, Settings, SettingsError, load_settings
 from fancymail.cli import pidfile
 from fancymail.cli.terminal import Plain, console
-from fancymail.servers.launch import DAEMONS, instances
 from fancymail.servers.moving import files
 from fancymail.servers.moving.move import Move, Pass, Summary, clean, to_cluster, to_files
+from fancymail.servers.running.launch import DAEMONS, instances
 
 PASSES = 4                      # at most, while mail goes on
 LITTLE = 50                     # letters left to carry after which the last part may begin

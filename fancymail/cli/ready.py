@@ -15,7 +15,7 @@ from fancymail.base.settings import Paths, Settings
 from fancymail.cli.terminal import console, table
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.sync import SyncClient
-from fancymail.servers.sockets import split, unix_path
+from fancymail.servers.running.sockets import split, unix_path
 
 PING_AGAIN = 2.0      # seconds after which a ping is said again: the daemon may have been restarted over it
 READY_AGAIN = 0.01    # seconds between two looks at a daemon that answers and is not ready

@@ -16,7 +16,7 @@ from fancymail.base.metrics import CONTENT_TYPE
 from fancymail.cli.doors import DAEMON, Tool, pass_tool
 from fancymail.cli.ready import running
 from fancymail.ipc.message import IpcError
-from fancymail.servers.sockets import split
+from fancymail.servers.running.sockets import split
 
 PATIENCE = 3.0      # seconds that one daemon may take before the page says that it is down
 SUFFIX = re.compile(r"_(bucket|sum|count)$")

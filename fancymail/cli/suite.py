@@ -24,11 +24,11 @@ from fancymail.cli.terminal import console, duration, json_line, octets, table
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.security import KeyRing
 from fancymail.ipc.sync import SyncClient
-from fancymail.servers.child import drop_root, give_state, identity
 from fancymail.servers.containment.privileges import set_name
-from fancymail.servers.launch import DAEMONS, instances, own_users
 from fancymail.servers.moving.settled import require_settled
-from fancymail.servers.supervisor import STAGES, Supervisor, listeners_of
+from fancymail.servers.running.child import drop_root, give_state, identity
+from fancymail.servers.running.launch import DAEMONS, instances, own_users
+from fancymail.servers.running.supervisor import STAGES, Supervisor, listeners_of
 
 STATE = click.option("--state", type=click.Path(path_type=Path, file_okay=False), default="state", envvar="FANCYMAIL_STATE",
                      show_default="$FANCYMAIL_STATE, or ./state", help="The state folder.")

@@ -1,6 +1,6 @@
 """Who may log in, and the rules by which domains, accounts, aliases and grants come, change and go.
 
-Used by servers/auth.py alone. Finds users (a bare name means the default domain), validates what is to be kept, says whose address
+Used by servers/auth/daemon.py alone. Finds users (a bare name means the default domain), validates what is to be kept, says whose address
 is whose. Changing methods wait for the disk, so they belong into the daemon's keeper thread. Never sees a password or hashes one:
 credentials come ready from core/passwords.py.
 """

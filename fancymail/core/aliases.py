@@ -1,6 +1,6 @@
 """Where mail for an address goes: accounts, aliases, tags, wildcards, catch-all, and the postmaster that every domain has.
 
-Asked by servers/auth.py for every recipient. An alias is followed breadth first to its accounts and remote addresses; a circle,
+Asked by servers/auth/daemon.py for every recipient. An alias is followed breadth first to its accounts and remote addresses; a circle,
 too deep a chain or too wide a list never hangs and never loses the rest. Reads only; who may change what is in core/accounts.py.
 
 Order for one address: the alias of that name, the account, the same two without the tag, the wildcard with the longest text, the

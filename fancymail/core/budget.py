@@ -1,6 +1,6 @@
 """How many failed logins an account and an address may have before they must wait, and for how long.
 
-Asked by servers/logins.py around every check. Waits double with every failure over the budget and are forgotten with time. The
+Asked by servers/auth/logins.py around every check. Waits double with every failure over the budget and are forgotten with time. The
 owner is never locked out by somebody else's guesses: a network from which an account has logged in before keeps its own count for
 it, and so do loopback and the trusted networks, all together and with more patience: a front that was taken over may name them for
 anybody. Names that don't exist are counted as names that do. Knows no clock (`now` comes in, monotonic seconds) and keeps everything in

@@ -1,6 +1,6 @@
 """What people do with their messages: append, mark, copy, move, expunge; and with mailboxes, as far as it is more than one row.
 
-Asked by fm-mailbox (servers/mailverbs.py) for IMAP and webmail, over the same stores as core/mailboxes.py. Every method is the work of one
+Asked by fm-mailbox (servers/mailbox/verbs.py) for IMAP and webmail, over the same stores as core/mailboxes.py. Every method is the work of one
 command: one transaction, one modseq in each mailbox it touches. Whether the asker may do it was decided before (core/imap/acl.py).
 Refusals are MailboxRefusal.
 """

@@ -6,9 +6,9 @@
     settle   what became of each recipient is written down; who sent it hears of failures; what is left comes back later
     fetch    its reader finds it
 
-The daemons do these steps over sockets, in batches, each in its own process: servers/smtpin, servers/delivery.py, servers/smtpout/dispatch.py,
-servers/pop3. Here they are plain calls on the same rules, over whatever engines one gives it; tests/core/test_journey.py walks it in
-memory and on disk. It opens no socket and no file: `write`, `read` and `world` come from outside.
+The daemons do these steps over sockets, in batches, each in its own process: servers/smtpin, servers/mailbox/delivery.py,
+servers/smtpout/dispatch.py, servers/pop3. Here they are plain calls on the same rules, over whatever engines one gives it;
+tests/core/test_journey.py walks it in memory and on disk. It opens no socket and no file: `write`, `read` and `world` come from outside.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A maildrop as POP3 sees it: a snapshot of INBOX taken at login, and the messages marked as deleted since.
 
-Made by servers/pop3.py from what fm-mailbox answers to `maildrop`, asked by the engine in protocol/pop3/server.py. A `Snapshot`
+Made by servers/pop3 from what fm-mailbox answers to `maildrop`, asked by the engine in protocol/pop3/server.py. A `Snapshot`
 never changes and renders its listings once; sessions of an unchanged mailbox share it. A `Maildrop` is one session's view.
 Deletes nothing: at QUIT the daemon asks for `deleted_uids` and has them expunged.
 """

@@ -1,6 +1,6 @@
 """Slot files that no row of the index names: whole ones become messages, the others are removed, late and only then.
 
-Run by servers/queue.py at its start and now and then. A whole slot that names itself was written by somebody who may have promised it
+Run by servers/queue/daemon.py at its start and now and then. A whole slot that names itself was written by somebody who may have promised it
 already, and could not tell the queue any more (or the power took the row): so it is a message. What isn't whole was never promised; it
 goes when this process has seen it so for long enough, on a clock that does not jump, never by its date: an operator's clock may be wrong,
 a writer may be slow.

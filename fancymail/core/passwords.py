@@ -1,6 +1,6 @@
 """Passwords: what may be one, how it is kept, whether one is right. The only place that sees a hash and a password together.
 
-Used by servers/auth.py. Kept as argon2id; hashes brought from elsewhere (core/crypts.py) are read, and replaced at the first login
+Used by servers/auth/daemon.py. Kept as argon2id; hashes brought from elsewhere (core/crypts.py) are read, and replaced at the first login
 that proves the password, when the SCRAM keys are derived too. Whoever does not exist costs as much as whoever does: a check is
 made in any case. Every method that hashes blocks for milliseconds and belongs into the bounded pool.
 """

@@ -1,6 +1,6 @@
 """The rules of the queue: what a push promises, who gets a message, what ends it.
 
-Asked by servers/queue.py, one method per verb; decides over an index and a spool (storage.ports) and keeps only leases in memory.
+Asked by servers/queue/daemon.py, one method per verb; decides over an index and a spool (storage.ports) and keeps only leases in memory.
 It never reads content, never takes a path from the wire (an id, checked, in a folder of the configuration), and every method may
 be repeated: whoever lost an answer asks again and nothing happens twice.
 

@@ -1,6 +1,6 @@
 """The queue's books against its folders: the audit, and taking in again what an index that was lost no longer names.
 
-Used by servers/queue.py. The index counts what was accepted and how it ended in the transactions that did it, so of every queue
+Used by servers/queue/daemon.py. The index counts what was accepted and how it ended in the transactions that did it, so of every queue
 accepted = delivered + bounced + removed + dropped + lost + what is here, to the message. It reads content only of slots that no row
 names, never changes a file, and what it cannot judge it reports. How many messages ended is known from nowhere else; so a tally that was spoiled
 is made to add up again by what was accepted, and said so.

@@ -1,8 +1,8 @@
 """The queue of one node of several: the rules of core/queue.py over an index and contents that all nodes can reach.
 
-Made by servers/queue.py in a cluster. A push is durable when its content is in the bucket and its row in the database; slot files are this node's
-working copies, brought again when they are missing, so a missing file never means that a message was settled. What another node left
-behind when it died comes in by `adopted`. Index calls suspend whoever makes them; servers/queue.py lets one in at a time.
+Made by servers/queue/daemon.py in a cluster. A push is durable when its content is in the bucket and its row in the database; slot files are
+this node's working copies, brought again when they are missing, so a missing file never means that a message was settled. What another node left
+behind when it died comes in by `adopted`. Index calls suspend whoever makes them; servers/queue/daemon.py lets one in at a time.
 """
 
 from __future__ import annotations

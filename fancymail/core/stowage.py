@@ -1,6 +1,6 @@
 """Where a content goes when it comes in: a small one stays with the row that names it, a large one becomes a blob.
 
-Asked by whoever brings mail into mailboxes (servers/delivery.py, servers/mailverbs.py, core/journey.py). Octets of a small content are written by
+Asked by whoever brings mail into mailboxes (delivery.py and verbs.py of servers/mailbox, core/journey.py). Octets of a small content are written by
 the mailbox store in the transaction of its row, so it is durable with it and needs neither a file nor a sync of its own; a large one is linked
 or written into the blob store first, and pinned there until its row is. It never decides what is garbage.
 """

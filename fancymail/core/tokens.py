@@ -1,7 +1,8 @@
 """Whose bearer token is it? JSON Web Tokens (RFC 7519) of configured issuers, verified by keys that are configured too.
 
-Used by servers/exchanges.py for OAUTHBEARER and XOAUTH2. Nothing is fetched and nobody is asked: a token is right if a known issuer signed it for
-us and its time has come and not gone. Only asymmetric algorithms are taken, whatever a token says of itself (RFC 8725 3.1, 3.2). Keeps no token.
+Used by servers/auth/exchanges.py for OAUTHBEARER and XOAUTH2. Nothing is fetched and nobody is asked: a token is right if a known issuer signed
+it for us and its time has come and not gone. Only asymmetric algorithms are taken, whatever a token says of itself (RFC 8725 3.1, 3.2).
+Keeps no token.
 """
 
 from __future__ import annotations

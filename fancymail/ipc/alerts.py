@@ -1,7 +1,7 @@
 """Alerts: `subscribe: topic ; callback`, then the daemon connects back and says `alert: topic` when something is new.
 
 An alert is a hint. It may be lost, or come twice; it carries no state, so whoever is woken asks. A subscriber that does not read
-loses alerts, never the daemon its memory. Used by servers/daemon.py.
+loses alerts, never the daemon its memory. Used by servers/running/daemon.py.
 """
 
 from __future__ import annotations

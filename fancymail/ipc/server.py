@@ -1,6 +1,6 @@
 """The answering side: doors, validation, dispatch, answers of one or many messages, memory of answers.
 
-A `Server` stands between ROUTER sockets and one object whose methods are declared with @verb. Made by servers/daemon.py (and by tests
+A `Server` stands between ROUTER sockets and one object whose methods are declared with @verb. Made by servers/running/daemon.py (and by tests
 around any class). No message stops it: what cannot be read is answered `error` or dropped, and counted.
 """
 

@@ -1,6 +1,6 @@
 """The shape that every protocol engine has: octets in, events out, decisions in, octets out.
 
-Called by servers/listener.py (or by a test, or by a client driver). An engine does no I/O and reads no clock: `deadline` is a
+Called by servers/doors/listener.py (or by a test, or by a client driver). An engine does no I/O and reads no clock: `deadline` is a
 duration in seconds that the driver arms again whenever `deadline_epoch` changes, and `expire()` is what the driver calls when it ran out.
 """
 

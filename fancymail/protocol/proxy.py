@@ -1,6 +1,6 @@
 """The PROXY protocol, versions 1 and 2: what a load balancer says of the client before the client's own octets.
 
-Called by servers/connection.py for peers in trusted networks, where the header is mandatory. `parse` looks at what has arrived
+Called by servers/doors/connection.py for peers in trusted networks, where the header is mandatory. `parse` looks at what has arrived
 and returns None while the header is incomplete. TLVs are skipped, except the checksum, which is verified when present. Values
 only: no socket, no clock. The specification is HAProxy's doc/proxy-protocol.txt, version 2.3.
 """

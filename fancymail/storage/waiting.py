@@ -5,7 +5,7 @@ call would stop its daemon for a round trip. So a daemon that stands on one runs
 stepped inside a greenlet. When a port's call has to wait (`wait`), the greenlet hands the engine's coroutine to the loop, others have their turn,
 and the call goes on where it was. Outside of a fiber `wait` blocks: a worker thread until the loop's answer, a tool or a test until it is there.
 
-Used by the engines of storage/postgres and storage/s3, and by servers/nodes.py. Daemons on files never import it.
+Used by the engines of storage/postgres and storage/s3, and by servers/running/nodes.py. Daemons on files never import it.
 """
 
 from __future__ import annotations

@@ -65,9 +65,9 @@ CATALOGUE = {
                 " many_big_messages_at_once too_many_of_one_address",
         "pop3": "three_hundred_idle_connections too_many_are_told_so a_client_that_never_reads login_has_a_deadline_however_busy_the_client_is"
                 " reset_at_any_point other_protocols_get_one_line half_a_million_unknown_commands",
-        "imap": "who_asks_and_does_not_read_costs_no_memory"}, "tests/servers/listener, tests/soak"),
+        "imap": "who_asks_and_does_not_read_costs_no_memory"}, "tests/servers/doors, tests/soak"),
     "H": Class("MIME and parser bombs", {"imap": "bombs nothing_said_by_others_breaks_a_response"},
-               "tests/mail, tests/core/imap, tests/servers/listener/test_deflate.py, tests/fuzz"),
+               "tests/mail, tests/core/imap, tests/servers/doors/test_deflate.py, tests/fuzz"),
     "I": Class("IMAP: literals, depth, patterns, half messages, other people's mailboxes", {
         "imap": "no_command what_ends_a_session the_tree_of_mailboxes_stays_whole patterns_that_want_to_backtrack half_a_message_is_none"
                 " one_bad_message_spoils_them_all a_mailbox_copied_and_moved_into_itself nobody_reads_the_mail_of_others noise"},

@@ -17,8 +17,8 @@ import pytest
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import verbs_of
 from fancymail.protocol.sasl import MECHANISMS, plain_message
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.daemon import Daemon
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.running.daemon import Daemon
 from tests.servers_kit import operator, running
 
 PASSWORD = "wonderland"

@@ -19,7 +19,7 @@ from fancymail.ipc.message import IpcError
 from fancymail.ipc.security import ROLES
 from fancymail.ipc.verb import verbs_of
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.launch import DAEMONS, daemon_class
+from fancymail.servers.running.launch import DAEMONS, daemon_class
 from fancymail.storage.slots import write_slot
 from tests.servers_kit import operator, running
 

@@ -19,7 +19,7 @@ from fancymail.ipc.client import Client
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.security import KeyRing
 from fancymail.ipc.verb import Text, verb
-from fancymail.servers.daemon import Daemon
+from fancymail.servers.running.daemon import Daemon
 from tests.servers_kit import operator, running
 
 

@@ -24,10 +24,10 @@ from fancymail.protocol.pop3.content import Stuffing
 from fancymail.protocol.smtp import content
 from fancymail.protocol.smtp.content import ContentRules
 from fancymail.protocol.smtp.security import SecureServer
-from fancymail.servers import queue as queue_server
-from fancymail.servers.auth import AuthServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.doors.listener import Caps
 from fancymail.servers.imap import places
-from fancymail.servers.listener import Caps
+from fancymail.servers.queue import daemon as queue_server
 from fancymail.servers.smtpin import SmtpInServer
 from fancymail.servers.smtpout import resolver
 from tests.attacks import test_auth, test_dns, test_evil, test_imap, test_loops, test_pop3, test_relay, test_smtp, test_traces

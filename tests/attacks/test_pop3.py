@@ -14,7 +14,7 @@ from base64 import b64encode
 
 import pytest
 
-from fancymail.servers import channel
+from fancymail.servers.doors import channel
 from tests.servers.pop3.kit import PASSWORD, suite
 
 __all__ = ["suite"]

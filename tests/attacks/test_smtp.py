@@ -472,7 +472,7 @@ async def test_many_big_messages_at_once(tmp_path):
 
 
 async def test_too_many_of_one_address(tmp_path, monkeypatch):
-    from fancymail.servers import listener
+    from fancymail.servers.doors import listener
     monkeypatch.setattr(listener, "identify", lambda peer: (peer, False))
     async with smtpin(tmp_path, connections_per_address=3) as server:
         async with several(server, 3) as talks:

@@ -10,8 +10,8 @@ import types
 from fancymail.cli.suite import main
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import Text, verb
-from fancymail.servers.daemon import Daemon
-from fancymail.servers.sockets import listening
+from fancymail.servers.running.daemon import Daemon
+from fancymail.servers.running.sockets import listening
 
 
 class FakeAuth(Daemon):

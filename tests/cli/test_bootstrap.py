@@ -47,7 +47,7 @@ def test_scripts_are_executable_and_short(script):
 
 
 def test_there_is_a_launcher_for_every_daemon():
-    from fancymail.servers.launch import DAEMONS
+    from fancymail.servers.running.launch import DAEMONS
     assert {script.name for script in SCRIPTS} == {"bench", "fancymail", "fmctl", "test", *(f"fm-{name}" for name in DAEMONS)}
 
 

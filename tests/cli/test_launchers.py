@@ -15,7 +15,7 @@ from fancymail.ipc.sync import SyncClient
 from tests.suite_kit import CHECKOUT, PATIENCE, REAL, run, wait_for
 
 pytestmark = pytest.mark.live
-FM_QUEUE = [sys.executable, "-c", "import sys; sys.argv[0] = 'fm-queue'; from fancymail.servers.launch import launch; launch('queue')"]
+FM_QUEUE = [sys.executable, "-c", "import sys; sys.argv[0] = 'fm-queue'; from fancymail.servers.running.launch import launch; launch('queue')"]
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from fancymail.core.imap.precompute import precompute
 from fancymail.mail.derived import Derived
 from fancymail.mail.mailbox import DELETED, FLAGGED, SEEN
 from fancymail.mail.uidset import ranges
-from fancymail.servers.mailbox import MailboxServer
-from fancymail.servers.mailreader import VerbReader
-from fancymail.servers.recipients import Account
+from fancymail.servers.asking.reader import VerbReader
+from fancymail.servers.mailbox.daemon import MailboxServer
+from fancymail.servers.mailbox.recipients import Account
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.memory.blobs import MemoryBlobs
 from fancymail.storage.memory.mailboxes import MemoryMailboxes

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fancymail.base.settings.paths import Paths
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.mailbox import MailboxServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.mailbox.daemon import MailboxServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
 from tests.docs.conversation import Player, blocks
 from tests.servers_kit import operator, running

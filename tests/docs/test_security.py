@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fancymail.servers.launch import DAEMONS
+from fancymail.servers.running.launch import DAEMONS
 from tests.attacks.catalogue import CATALOGUE, PAGE, rewritten
 
 ROOT = Path(__file__).parents[2]

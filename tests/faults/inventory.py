@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.slots import SlotError, read_slot
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from tests.faults.laboratory import LOCAL, from_disk

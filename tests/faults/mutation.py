@@ -31,8 +31,8 @@ DAMAGE = ["tests/faults/test_damage.py"]
 PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
          "tests/storage/sqlite", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
          "tests/core/test_queue_aside.py", "tests/core/test_queue_desk.py", "tests/core/test_queue_settle.py", "tests/core/test_commit.py",
-         "tests/core/test_stowage.py", "tests/core/test_queue_audit.py", "tests/servers/test_queue.py", "tests/servers/test_uploads.py",
-         "tests/servers/test_delivery.py", "tests/servers/test_mailbox.py", "tests/servers/smtpin/test_outbox.py",
+         "tests/core/test_stowage.py", "tests/core/test_queue_audit.py", "tests/servers/queue/test_queue.py", "tests/servers/mailbox/test_uploads.py",
+         "tests/servers/mailbox/test_delivery.py", "tests/servers/mailbox/test_mailbox.py", "tests/servers/smtpin/test_outbox.py",
          "tests/servers/smtpout/test_outgoing.py"]
 REASONS: dict[str, str] = {}        # part of a name -> why POSIX does not ask for it
 

@@ -10,7 +10,7 @@ import pytest
 
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.slots import CONTENT_OFFSET, EMPTIED, END_SIZE, write_slot
 from tests.faults.laboratory import SENDER, Laboratory
 from tests.servers_kit import operator, running

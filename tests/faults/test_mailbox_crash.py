@@ -15,8 +15,8 @@ import pytest
 from fancymail.core.mailboxes import Mailboxes
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.slots import write_slot
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
@@ -25,7 +25,7 @@ from tests.servers_kit import operator, running
 ROOT = Path(__file__).parents[2]
 ALICE, BOB = "alice@example.test", "bob@example.test"
 TABLES = {"server": {"default-domain": "example.test"}, "log": {"console": "never"}}
-START = ("import sys; from fancymail.servers.daemon import run_daemon; from fancymail.servers.mailbox import MailboxServer; "
+START = ("import sys; from fancymail.servers.running.daemon import run_daemon; from fancymail.servers.mailbox.daemon import MailboxServer; "
          "run_daemon(MailboxServer, sys.argv[1])")
 COUNT = 60
 

@@ -15,7 +15,7 @@ from tests.servers.smtpout.fakemx import FakeMx
 from tests.servers.smtpout.test_smtpout import House, zone
 
 ROOT = Path(__file__).parents[2]
-CHILD = "import sys; from fancymail.servers.launch import launch; launch('smtpout', sys.argv[1:])"
+CHILD = "import sys; from fancymail.servers.running.launch import launch; launch('smtpout', sys.argv[1:])"
 
 
 class Idle:

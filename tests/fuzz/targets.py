@@ -32,10 +32,10 @@ from fancymail.protocol.smtp.client import SmtpClient
 from fancymail.protocol.smtp.credentials import Credentials
 from fancymail.protocol.smtp.session import Ended, Failed, Profile, Ready, WantContent
 from fancymail.protocol.smtp.transaction import Transaction
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.deflate import Deflate, DeflateError
-from fancymail.servers.mailbox import MailboxServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.doors.deflate import Deflate, DeflateError
+from fancymail.servers.mailbox.daemon import MailboxServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout.dnswire import Alias, DnsError, answers, make_question, read_answer, truncated
 from fancymail.storage.slots import Slot, SlotError
 from tests.protocol.imap.clerk import Clerk

@@ -15,7 +15,7 @@ from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import KeyRing
 from fancymail.ipc.verb import Caller, Count, Octets, RawStream, Text, verb
-from fancymail.servers.daemon import AlreadyRunning, Daemon
+from fancymail.servers.running.daemon import AlreadyRunning, Daemon
 from tests.servers_kit import operator, running
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fancymail.servers.containment import landlock, seccomp
-from fancymail.servers.launch import DAEMONS
+from fancymail.servers.running.launch import DAEMONS
 
 pytestmark = [pytest.mark.live, pytest.mark.skipif(landlock.version() < 6 or not seccomp.available(), reason="this kernel cannot do all of it")]
 

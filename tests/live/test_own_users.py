@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fancymail.servers.launch import DAEMONS
+from fancymail.servers.running.launch import DAEMONS
 from tests.live.suite import ALICE, BOB, Suite
 from tests.own_users_kit import missing, opened
 from tests.suite_kit import wait_for

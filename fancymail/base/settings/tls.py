@@ -1,6 +1,6 @@
 """The certificates and the rules of TLS, shared by every listener.
 
-Read by servers/tls.py (certificates, versions, ciphers) and servers/listener.py (the handshake's deadline). Paths that are
+Read by servers/doors/tls.py (certificates, versions, ciphers) and servers/doors/listener.py (the handshake's deadline). Paths that are
 not absolute lie in the state folder. A change of the files is taken over by `fmctl reload` without dropping sessions.
 """
 

@@ -1,6 +1,6 @@
 """The server's side of IMAP4rev1 and IMAP4rev2 (RFC 3501, RFC 9051): lines and literals in, commands out, decisions in, responses out.
 
-Driven by servers/connection.py for servers/imap, and by the talks in tests/talks/imap. The engine answers alone what needs no decision:
+Driven by servers/doors/connection.py for servers/imap, and by the talks in tests/talks/imap. The engine answers alone what needs no decision:
 syntax, states, limits, CAPABILITY, LOGOUT, STARTTLS. All else comes out as a value of commands.py and waits until it is answered. It
 knows no account, no mailbox, no message and no clock.
 """

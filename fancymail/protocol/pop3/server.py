@@ -1,6 +1,6 @@
 """The server's side of POP3 (RFC 1939, 2449, 2595, 3206, 5034, 6856): lines in, events out, decisions in, replies out.
 
-Driven by servers/connection.py for servers/pop3.py, and by the talks in tests/talks/pop3. The table below has every command, the
+Driven by servers/doors/connection.py for servers/pop3, and by the talks in tests/talks/pop3. The table below has every command, the
 states that allow it and its arguments. The engine answers all that needs no decision, the listings of a maildrop among them; its
 session hears of logins, of messages to be sent, and of the deletions at QUIT. It knows no account, no file and no clock.
 """

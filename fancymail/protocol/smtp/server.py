@@ -1,6 +1,6 @@
 """The engine of an SMTP or LMTP server: octets in, legal events out, decisions in, replies out (RFC 5321, RFC 2033).
 
-Driven by servers/listener.py and decided for by servers/smtpin; see protocol/engine.py for the shape. Syntax, sequence, limits
+Driven by servers/doors/listener.py and decided for by servers/smtpin; see protocol/engine.py for the shape. Syntax, sequence, limits
 and the unknown are answered here alone. Replies of a pipelined group leave together (RFC 2920). Never decides who may send what.
 """
 

@@ -1,6 +1,6 @@
 """Shut this process in: what its daemon declared (`reach`), what every daemon needs, and nothing else.
 
-Called once by servers/daemon.py in the daemon's own process, after its doors are bound and before any thread exists (Landlock counts for
+Called once by servers/running/daemon.py in the daemon's own process, after its doors are bound and before any thread exists (Landlock counts for
 the thread that asks and for those it begins). What the kernel cannot do is left out and told; with `containment = "require"` that is an error.
 """
 

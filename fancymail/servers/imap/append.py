@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from fancymail.mail.envelope import Envelope
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
+from fancymail.servers.asking.store import Letter
 from fancymail.servers.imap.places import Place, target
 from fancymail.servers.imap.refusals import Refusal
-from fancymail.servers.mailstore import Letter
 from fancymail.storage.slots import SlotWriter
 
 if TYPE_CHECKING:

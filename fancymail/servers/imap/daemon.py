@@ -15,14 +15,14 @@ from fancymail.base.settings import Paths, Settings
 from fancymail.mail.uidset import Ranges
 from fancymail.protocol.imap.options import EXTENSIONS, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
-from fancymail.servers.connection import Connection
+from fancymail.servers.asking.nearest import open_reader
+from fancymail.servers.asking.store import PATIENCE, MailStore, uid_frames
 from fancymail.servers.containment.reach import Reach
-from fancymail.servers.front import Front
+from fancymail.servers.doors.connection import Connection
+from fancymail.servers.doors.front import Front
 from fancymail.servers.imap.audience import Audience
 from fancymail.servers.imap.images import Images
 from fancymail.servers.imap.session import ImapSession
-from fancymail.servers.mailstore import PATIENCE, MailStore, uid_frames
-from fancymail.servers.readers import open_reader
 
 OAUTH = {"OAUTHBEARER", "XOAUTH2"}
 

@@ -14,7 +14,7 @@ from fancymail.core.filing import EVERY_BIT
 from fancymail.core.imap.image import BoxImage
 from fancymail.core.imap.view import View
 from fancymail.ipc.message import IpcError
-from fancymail.servers.mailstore import MailStore
+from fancymail.servers.asking.store import MailStore
 from fancymail.storage.ports.mailboxes import Mailbox, Stored, StoreFailed
 from fancymail.storage.ports.reader import BoxReader, Changes, Loaded, MailboxGone, Reader
 

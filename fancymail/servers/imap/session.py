@@ -1,6 +1,6 @@
 """What fm-imap decides for one client. Commands come from ImapServer as values; each kind has its handler in a module beside this one.
 
-Made by servers/imap/daemon.py for each connection; driven by servers/connection.py. What waits for nothing is done in the same turn of the
+Made by servers/imap/daemon.py for each connection; driven by servers/doors/connection.py. What waits for nothing is done in the same turn of the
 loop. Here are the things that all handlers share: the view, when it may change, how an error is said, and news for a client that waits.
 """
 
@@ -17,14 +17,14 @@ from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.imap import responses as r
 from fancymail.protocol.imap.commands import Fetch, Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
-from fancymail.servers.connection import Connection, Session
-from fancymail.servers.eager import begin
+from fancymail.servers.asking.store import MailStore
+from fancymail.servers.doors.connection import Connection, Session
+from fancymail.servers.doors.eager import begin
 from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
 from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.login import Entrance
 from fancymail.servers.imap.places import Place
 from fancymail.servers.imap.refusals import Refusal, code_of
-from fancymail.servers.mailstore import MailStore
 from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.ports.reader import MailboxGone, Reader
 

@@ -13,11 +13,11 @@ from fancymail.core.maildrop import Snapshots
 from fancymail.protocol.pop3.events import Options
 from fancymail.protocol.pop3.server import Pop3Server
 from fancymail.protocol.sasl import OAUTH
-from fancymail.servers.connection import Connection
+from fancymail.servers.asking.nearest import open_reader
 from fancymail.servers.containment.reach import Reach
-from fancymail.servers.front import Front
+from fancymail.servers.doors.connection import Connection
+from fancymail.servers.doors.front import Front
 from fancymail.servers.pop3.session import Pop3Session
-from fancymail.servers.readers import open_reader
 
 REMEMBERED = 100_000            # last logins that a login delay looks at
 

@@ -15,7 +15,7 @@ from fancymail.mail import uidset
 from fancymail.protocol.pop3.content import Top
 from fancymail.protocol.pop3.events import Maildrop, Retrieve
 from fancymail.protocol.pop3.server import Pop3Server
-from fancymail.servers.connection import CHUNK, Connection
+from fancymail.servers.doors.connection import CHUNK, Connection
 from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
 
 SMALL = 64 * 1024               # octets of a message that is sent in one piece

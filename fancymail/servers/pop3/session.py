@@ -1,6 +1,6 @@
 """What fm-pop3 decides for one client: who it is, whether the maildrop is free, what is sent, what is deleted.
 
-Made by servers/pop3/daemon.py for each connection; driven by servers/connection.py with the events of Pop3Server. It asks fm-auth
+Made by servers/pop3/daemon.py for each connection; driven by servers/doors/connection.py with the events of Pop3Server. It asks fm-auth
 who may log in, fm-mailbox for the maildrop and for deletions; messages it reads. Nothing is deleted but by QUIT: whatever ends a session
 otherwise deletes nothing.
 """
@@ -17,8 +17,8 @@ from fancymail.mail import uidset
 from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.pop3.events import Login, Retrieve, SaslCancelled, SaslStep, Update
 from fancymail.protocol.pop3.server import Pop3Server
-from fancymail.servers.connection import Connection, Session
-from fancymail.servers.eager import begin
+from fancymail.servers.doors.connection import Connection, Session
+from fancymail.servers.doors.eager import begin
 from fancymail.servers.pop3.letters import Letters
 from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.ports.reader import BoxReader, MailboxGone

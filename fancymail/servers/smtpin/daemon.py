@@ -18,18 +18,18 @@ from fancymail.ipc.message import IpcError
 from fancymail.protocol.smtp.content import ContentLimits
 from fancymail.protocol.smtp.options import Deadlines, Options
 from fancymail.protocol.smtp.reply import Reply
-from fancymail.servers.connection import Connection
 from fancymail.servers.containment.reach import Reach
-from fancymail.servers.front import Front
-from fancymail.servers.injection import Injection
-from fancymail.servers.listener import RESERVED, Network, inside
+from fancymail.servers.doors.connection import Connection
+from fancymail.servers.doors.front import Front
+from fancymail.servers.doors.listener import RESERVED, Network, inside
+from fancymail.servers.running.sockets import known, listening, unix_path
 from fancymail.servers.smtpin.directory import Directory
+from fancymail.servers.smtpin.injection import Injection
 from fancymail.servers.smtpin.outbox import Outbox
 from fancymail.servers.smtpin.pushing import Pushing
 from fancymail.servers.smtpin.session import SmtpSession
 from fancymail.servers.smtpin.slots import SlotPool
 from fancymail.servers.smtpin.transaction import QUEUES
-from fancymail.servers.sockets import known, listening, unix_path
 
 
 STOP = 2.0                           # seconds that the queue has at our end to take what it has not heard of

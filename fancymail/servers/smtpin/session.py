@@ -24,7 +24,7 @@ from fancymail.protocol.smtp.commands import CONNECTED, READY
 from fancymail.protocol.smtp.options import Options
 from fancymail.protocol.smtp.reply import RECIPIENT_OK, SENDER_OK, Reply
 from fancymail.protocol.smtp.server import SmtpServer
-from fancymail.servers.connection import Connection, Session
+from fancymail.servers.doors.connection import Connection, Session
 from fancymail.servers.smtpin.outbox import Finished
 from fancymail.servers.smtpin.transaction import Transaction, refusal_of
 

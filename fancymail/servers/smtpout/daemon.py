@@ -22,13 +22,13 @@ from fancymail.ipc.verb import Address, SlotPath, verb
 from fancymail.mail.address import AddressError, parse_mailbox
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.servers.containment.reach import Reach
-from fancymail.servers.daemon import Daemon
+from fancymail.servers.running.daemon import Daemon
 from fancymail.storage.slots import SlotError, is_slot_id
 
 from .destination import Destinations
 from .dispatch import QUEUE, Dispatch, Task
 from .nexthop import NextHops, known_hosts, owned
-from fancymail.servers.notices import QUEUES, Notices
+from fancymail.servers.asking.notices import QUEUES, Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 from .pool import Pool
 from .resolver import Limits, Resolver, name_servers

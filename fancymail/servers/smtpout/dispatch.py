@@ -32,7 +32,7 @@ from fancymail.storage.slots import SlotError
 
 from .carriage import Carriage
 from .destination import Destinations
-from fancymail.servers.notices import Notices
+from fancymail.servers.asking.notices import Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 from .reports import Reports
 

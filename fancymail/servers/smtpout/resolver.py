@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .dnswire import Alias, Answer, CHAIN_LIMIT, DnsError, Question, Refusal, answers, make_question, read_answer, sayable, truncated
-from fancymail.servers.sockets import split
+from fancymail.servers.running.sockets import split
 
 SOCKETS = 8                          # per server
 USES = 128                           # questions per socket; then it goes, and its port with it

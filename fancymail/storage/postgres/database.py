@@ -1,6 +1,6 @@
 """One PostgreSQL database (or whatever speaks its protocol) behind synchronous ports: connections, transactions that nest, retries.
 
-Made by servers/nodes.py and by tests, one for each process; the engines of this package share it. Raw SQL over asyncpg.
+Made by servers/running/nodes.py and by tests, one for each process; the engines of this package share it. Raw SQL over asyncpg.
 It keeps to what distributed databases can do too: no LISTEN, no advisory locks, no LOCK TABLE; what fails as 40001 or 40P01 is done again.
 
     db = Database(dsn, Waiter(loop))

@@ -1,6 +1,6 @@
 """All rows of a cluster's database, to be moved to files or from them (ports.moving), and what its nodes have to know about that.
 
-Opened by servers/moving/cluster.py and, for `require_settled`, by servers/nodes.py. A move in has the database for itself; a move out reads
+Opened by servers/moving/cluster.py and, for `require_settled`, by servers/running/nodes.py. A move in has the database for itself; a move out reads
 beside the nodes and in the end, for as long as its lease lasts, instead of them.
 """
 

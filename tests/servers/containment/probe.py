@@ -21,7 +21,7 @@ from fancymail.base.settings import Paths
 from fancymail.base.settings.load import load_settings
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.sync import SyncClient
-from fancymail.servers.launch import daemon_class, own_users
+from fancymail.servers.running.launch import daemon_class, own_users
 
 SLOT = "a" * 26
 libc = ctypes.CDLL(None, use_errno=True)

@@ -15,8 +15,8 @@ import pytest
 from fancymail.base.settings import Paths
 from fancymail.ipc.security import KeyRing
 from fancymail.servers.containment import landlock, seccomp
-from fancymail.servers.launch import DAEMONS
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.queue.daemon import QueueServer
+from fancymail.servers.running.launch import DAEMONS
 from tests.servers.containment.probe import SLOT, probes
 from tests.servers_kit import running
 

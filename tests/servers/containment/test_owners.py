@@ -16,7 +16,7 @@ import pytest
 from fancymail.base.settings import Paths
 from fancymail.base.settings.load import parse_settings
 from fancymail.servers.containment import acl, owners, standing
-from fancymail.servers.launch import DAEMONS, daemon_class, own_users
+from fancymail.servers.running.launch import DAEMONS, daemon_class, own_users
 from tests.own_users_kit import missing, opened
 from tests.servers.containment.test_cell import FRONTS, ROOT, furnished
 

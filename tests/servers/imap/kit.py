@@ -6,11 +6,11 @@ import asyncio
 import re
 from contextlib import AsyncExitStack
 
-from fancymail.servers.auth import AuthServer
+from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.imap import ImapDaemon
-from fancymail.servers.mailbox import MailboxServer
-from fancymail.servers.queue import QueueServer
-from tests.servers.listener.lines import make_certificate
+from fancymail.servers.mailbox.daemon import MailboxServer
+from fancymail.servers.queue.daemon import QueueServer
+from tests.servers.doors.lines import make_certificate
 from tests.servers_kit import operator, running
 
 PASSWORD = "correct horse"

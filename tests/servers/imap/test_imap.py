@@ -15,9 +15,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from fancymail.protocol.sasl import ScramClient
-from fancymail.servers.auth import AuthServer
+from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.imap import ImapDaemon, session
-from fancymail.servers.mailbox import MailboxServer
+from fancymail.servers.mailbox.daemon import MailboxServer
 from tests.servers.imap import kit
 from tests.servers.imap.kit import PASSWORD, TABLES, Client
 from tests.servers_kit import running

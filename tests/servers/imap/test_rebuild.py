@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from fancymail.servers.asking.reader import VerbReader
 from fancymail.servers.imap import daemon
-from fancymail.servers.mailreader import VerbReader
 from tests.servers.imap.kit import Client, Suite
 
 ALICE = "alice@example.test"

@@ -11,8 +11,8 @@ import pytest
 
 from fancymail.protocol.imap.grammar import APPENDING, RULES
 from fancymail.protocol.imap.options import EXTENSIONS, Options, capabilities
+from fancymail.servers.asking.reader import VerbReader
 from fancymail.servers.imap import daemon
-from fancymail.servers.mailreader import VerbReader
 from tests.servers.imap.talks import Player, talks
 
 # What a client says that uses a capability; what no talk can play has the test that does.

@@ -10,11 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.mailbox import MailboxServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.mailbox.daemon import MailboxServer
 from fancymail.servers.pop3 import Pop3Daemon
-from fancymail.servers.queue import QueueServer
-from tests.servers.listener.lines import make_certificate
+from fancymail.servers.queue.daemon import QueueServer
+from tests.servers.doors.lines import make_certificate
 from tests.servers_kit import operator, running
 
 PASSWORD = "correct horse"

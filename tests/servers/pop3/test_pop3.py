@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fancymail.ipc.message import IpcError
 from fancymail.protocol.sasl import ScramClient
-from fancymail.servers.tls import server_end_point
+from fancymail.servers.doors.tls import server_end_point
 from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.shard import ReadShard
 from tests.servers.pop3.kit import PASSWORD
@@ -348,7 +348,7 @@ async def test_ten_thousand_messages_are_listed_in_one_go(suite):
 
 
 def test_certificate_of_the_suite_binds(tmp_path):
-    from tests.servers.listener.lines import make_certificate
+    from tests.servers.doors.lines import make_certificate
     certificate = make_certificate(tmp_path, "mail.example.test")
     pem = (tmp_path / "cert.pem").read_bytes()
     assert x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER) == certificate.public_bytes(Encoding.DER)

@@ -19,7 +19,7 @@ from pathlib import Path
 from fancymail.ipc.message import IpcError, encode_value
 from fancymail.servers.smtpin import SmtpInServer
 from fancymail.storage.slots import SlotError, is_slot_id, read_slot
-from tests.servers.listener.lines import make_certificate
+from tests.servers.doors.lines import make_certificate
 from tests.servers_kit import running
 
 HOST = "mail.us.test"

@@ -7,11 +7,11 @@ import contextlib
 import ssl
 from base64 import b64encode
 
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpin import SmtpInServer
 from fancymail.storage.slots import read_slot
-from tests.servers.listener.lines import make_certificate
+from tests.servers.doors.lines import make_certificate
 from tests.servers.smtpin.kit import HOST, Talk, until
 from tests.servers_kit import operator, running
 

@@ -14,8 +14,8 @@ import pytest
 from fancymail.base.settings.load import parse_settings
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.servers.auth import AuthServer
-from fancymail.servers.queue import QueueServer
+from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
 from fancymail.storage.ports.queue import State
 from fancymail.storage.slots import read_slot, write_slot

@@ -1,0 +1,23 @@
+"""Where daemons that show mail read mailboxes: the shards of this machine, the database of a cluster, or fm-mailbox by its verbs where it
+runs elsewhere.
+
+Used by fm-imap and fm-pop3. They all say the same (storage/ports/reader.py); on one machine the files need no copy and no hop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fancymail.servers.asking.reader import VerbReader
+from fancymail.servers.running.daemon import Daemon
+from fancymail.storage.ports.reader import Reader
+from fancymail.storage.sqlite.reader import SqliteReader
+
+
+def open_reader(daemon: Daemon, **options: Any) -> Reader:
+    """Return the reader that fits where fm-mailbox runs; options are those of SqliteReader."""
+    if daemon.settings.ipc.peers.get("mailbox", "").startswith("tcp:"):
+        return VerbReader(lambda: daemon.peer("mailbox"))
+    if daemon.cluster is not None:
+        return daemon.cluster.reader(options.get("derive"))
+    return SqliteReader(daemon.paths.mail, daemon.settings.mailbox.shards, **options)

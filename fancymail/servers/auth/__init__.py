@@ -1,0 +1,11 @@
+"""fm-auth: accounts and who may use them.
+
+    daemon.py       the verbs: users, domains, aliases, grants
+    logins.py       checking one password without being flooded, guessed or measured
+    exchanges.py    the SASL exchanges under way
+    allocator.py    what the C library is told about the memory of password hashes
+"""
+
+from .daemon import AuthServer
+
+__all__ = ["AuthServer"]

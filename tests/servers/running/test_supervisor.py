@@ -1,0 +1,50 @@
+"""The supervisor's small decisions; what it does with processes is in tests/cli/test_suite.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from fancymail.base.settings import parse_settings
+from fancymail.servers.running.launch import DAEMONS, daemon_class, daemon_of, instances
+from fancymail.servers.running.supervisor import LONGEST_DELAY, STABLE, STAGES, Child, listeners_of
+
+
+def test_delays_double_up_to_the_longest():
+    child, delays = Child("queue"), []
+    for moment in range(12):
+        child.started = moment
+        delays.append(child.died(moment + 0.1))
+    assert delays[:5] == [0.0, 0.25, 0.5, 1.0, 2.0] and delays[-1] == LONGEST_DELAY
+    assert child.pid == 0 and child.due == 11.1 + LONGEST_DELAY
+
+
+def test_a_stable_life_forgives():
+    child = Child("queue", started=0.0, deaths=7)
+    assert child.died(STABLE) == 0.0 and child.deaths == 1
+
+
+def test_listeners_come_from_the_section():
+    settings = parse_settings({"smtpin": {"listen-smtp": ["127.0.0.1:1"], "listen-submission": [], "listen-submissions": [],
+                                          "listen-lmtp": ["unix:run/x.sock", "127.0.0.1:2"]}}, "x")
+    assert listeners_of(settings, "smtpin") == ["127.0.0.1:1", "unix:run/x.sock", "127.0.0.1:2"]
+    assert listeners_of(settings, "queue") == [] and listeners_of(settings, "nothing") == []
+
+
+def test_a_daemon_may_have_several_processes():
+    settings = parse_settings({"imap": {"processes": 3}}, "x")
+    assert instances(settings, ["queue", "imap", "pop3"]) == ["queue", "imap", "imap-2", "imap-3", "pop3"]
+    assert [daemon_of(name) for name in ("imap", "imap-2", "imap-12")] == ["imap"] * 3 and daemon_of("fm-x") == "fm-x"
+
+
+def test_every_daemon_stops_in_some_stage():
+    assert sorted(name for stage in STAGES for name in stage) == sorted(DAEMONS)
+
+
+@pytest.mark.parametrize("name", DAEMONS)
+def test_every_daemon_is_found(name):
+    assert daemon_class(name).name == name
+
+
+def test_another_is_not():
+    with pytest.raises(LookupError, match="there are auth, queue"):
+        daemon_class("os")
