@@ -21,18 +21,21 @@ from typing import Any
 class GroupCommit:
     """Collects items into batches; one batch is under way at a time.
 
+    gather: seconds that a batch waits for company after one that had some: who came together comes together again, and a sync costs the same
+    for all of them. One that is alone never waits.
     finish(items, error): called in the loop after each batch, before its waiters wake. between(): asked after a batch, while no sync
     is under way, for housekeeping that needs the same thread: None, or an awaitable that the next batch waits for.
     """
 
     def __init__(self, sync: Callable[[list], None], executor: Executor, *, write: Callable[[list], None] = lambda items: None,
                  finish: Callable[[list, BaseException | None], None] = lambda items, error: None,
-                 between: Callable[[], Awaitable | None] = lambda: None) -> None:
+                 between: Callable[[], Awaitable | None] = lambda: None, gather: float = 0.0) -> None:
         self._write, self._sync, self._executor = write, sync, executor
-        self._finish, self._between = finish, between
+        self._finish, self._between, self._gather = finish, between, gather
         self._items: list = []
         self._futures: list[asyncio.Future] = []
         self._idle: asyncio.Future | None = None         # while something is under way: ends when nothing is
+        self._company = False                            # the last batch had more than one item
         self.batches = 0
         self.largest = 0
 
@@ -57,9 +60,19 @@ class GroupCommit:
 
     def _begin(self) -> None:
         if self._idle is None:
-            loop = asyncio.get_running_loop()
-            self._idle = loop.create_future()
-            loop.call_soon(self._next)                   # after this turn of the loop: all that it brings is in
+            self._idle = asyncio.get_running_loop().create_future()
+            self._soon()
+
+    def _soon(self) -> None:
+        """Begin the next batch: after this turn of the loop, when all that it brings is in, or when some more have come."""
+        if self._company and self._gather:
+            self._later(self._gather, self._next)
+        else:
+            asyncio.get_running_loop().call_soon(self._next)
+
+    @staticmethod
+    def _later(seconds: float, call: Callable[[], None]) -> None:
+        asyncio.get_running_loop().call_later(seconds, call)
 
     def _next(self) -> None:
         items, self._items = self._items, []
@@ -69,6 +82,7 @@ class GroupCommit:
             self._idle = None
             return
         self.batches += 1
+        self._company = len(items) > 1
         self.largest = max(self.largest, len(items), len(futures))
         try:
             self._write(items)
@@ -105,7 +119,7 @@ class GroupCommit:
                 future.exception()      # a waiter that went away must not make asyncio complain
         work = self._between()
         if work is None:
-            self._next()
+            self._soon() if self._items or self._futures else self._next()
         else:
             asyncio.ensure_future(work).add_done_callback(self._tidied)
 

@@ -16,6 +16,7 @@ from zmq.backend import Socket as Core
 # pyzmq's convenience layer (enums for flags, a Python function around each frame) costs as much again as the call below it.
 _send, _receive, _get = Core.send, Core.recv, Core.get
 _NOW, _MORE, _RECEIVED_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE), int(zmq.RCVMORE)
+_EVENTS, _IN, _OUT = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.POLLOUT)
 
 TURN = 256                  # messages received before other work gets its turn
 TURN_OCTETS = 1024 * 1024   # octets received before other work gets its turn
@@ -83,25 +84,32 @@ class Wire:
         if self.closed or self.deaf:
             return
         self._scheduled = True              # sends made by `received` need no look of their own: this loop looks
-        octets, receive, received = 0, self.receive, self.received
+        octets, socket, receive, received = 0, self.socket, self.receive, self.received
         try:
             for _ in range(TURN):
+                # Asked before each message: to try until zmq.Again is raised costs as much as to receive two more.
+                if not (state := _get(socket, _EVENTS)) & _IN:
+                    self._all_read(state)
+                    return
                 frames = receive()
                 received(frames)
                 octets += len(frames[-1]) if frames else 0
                 if octets > TURN_OCTETS or self.closed:
                     break
         except zmq.Again:
-            self._scheduled = False
-            if self.wants_write and self.writable and self.socket.getsockopt(zmq.EVENTS) & zmq.POLLOUT:
-                self.wants_write = False
-                self.writable()
+            self._all_read(0)
             return
         except zmq.ZMQError:
             if not self.closed:
                 raise
             return
         self.loop.call_soon(self.drain)
+
+    def _all_read(self, state: int) -> None:
+        self._scheduled = False
+        if self.wants_write and self.writable and state & _OUT:
+            self.wants_write = False
+            self.writable()
 
     def _safety(self) -> None:
         if not self.closed:

@@ -119,3 +119,22 @@ async def test_a_thread_that_has_ended_is_a_failure_like_any_other(disk):
     with pytest.raises(RuntimeError):
         await disk.commit.join(1)
     await disk.commit.idle()
+
+
+async def test_who_had_company_waits_for_more_and_who_is_alone_does_not():
+    disk, waits = Disk(), []
+    disk.commit._gather = 3600.0
+    timers, disk.commit._later = [], lambda seconds, call: (waits.append(seconds), timers.append(call))
+    disk.gate.release(100)
+    await disk.commit.join(1)                                      # alone: at once
+    await disk.commit.idle()
+    await asyncio.gather(disk.commit.join(2), disk.commit.join(3))         # the one before was alone: at once
+    await disk.commit.idle()
+    both = [disk.commit.join(4), disk.commit.join(5)]
+    await asyncio.sleep(0)
+    both.append(disk.commit.join(6))
+    assert waits == [3600.0] and not any(future.done() for future in both)
+    timers.pop()()
+    await asyncio.gather(*both)
+    assert disk.synced[-1] == [4, 5, 6]
+    disk.executor.shutdown()

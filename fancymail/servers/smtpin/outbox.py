@@ -25,6 +25,8 @@ from fancymail.storage.ports.spool import Told
 from fancymail.storage.sync import FEW, Syncer
 
 PATIENCE = 60.0                      # seconds that the queue has to take what is durable
+GATHER = 0.002                       # seconds that finished slots wait for more to share their sync, when there are more
+PACE = 0.010                         # seconds between two words to the queue about finished slots
 AGAIN = 2.0                          # seconds after which it is told again what it could not take
 MOST = 400                           # messages told at once
 FRAME = 60_000                       # octets of a parameter
@@ -51,9 +53,12 @@ class Outbox:
         self._folder = os.dup(folder)
         self._syncer = Syncer(self._folder)
         self._thread = ThreadPoolExecutor(1, "sync")
-        self._commit = GroupCommit(self._sync, self._thread, finish=self._committed)
+        self._commit = GroupCommit(self._sync, self._thread, finish=self._committed, gather=GATHER)
         self._news: dict[str, list[Finished]] = {}              # by queue: durable, not told yet
         self._told: dict[str, list[Finished]] = {}              # by queue: told, not answered yet
+        self.pace = PACE
+        self._told_at: dict[str, float] = {}                    # by queue: when it was last told
+        self._timers: dict[str, asyncio.TimerHandle] = {}       # by queue: when it will be told
         self._quiet: asyncio.Future | None = None
 
     def add(self, finished: Finished) -> None:
@@ -68,6 +73,8 @@ class Outbox:
     async def stop(self, seconds: float) -> None:
         """Let what was finished reach the disk and the queue; what does not in time is found by the queue later."""
         await self._commit.idle()
+        for queue in list(self._timers):
+            self._tell(queue)
         if self.waiting:
             self._quiet = self._loop.create_future()
             await asyncio.wait((self._quiet,), timeout=seconds)
@@ -90,8 +97,8 @@ class Outbox:
             return
         for one in finished:
             self._news.setdefault(one.queue, []).append(one)
-        for queue in list(self._news):
-            self._tell(queue)
+        for queue in {one.queue for one in finished}:
+            self._tell_soon(queue)
         for one in finished:
             one.settle(None)
 
@@ -105,10 +112,21 @@ class Outbox:
 
     # Known to the queue
 
+    def _tell_soon(self, queue: str) -> None:
+        """At once after a pause; under load a little later, of many together, which costs both sides hardly more than of one."""
+        wait = self._told_at.get(queue, 0.0) + self.pace - self._loop.time()
+        if wait <= 0:
+            self._tell(queue)
+        elif queue not in self._timers:
+            self._timers[queue] = self._loop.call_later(wait, self._tell, queue)
+
     def _tell(self, queue: str) -> None:
+        if timer := self._timers.pop(queue, None):
+            timer.cancel()
         news = self._news.get(queue)
         if queue in self._told or not news:
             return
+        self._told_at[queue] = self._loop.time()
         told, self._news[queue] = news[:MOST], news[MOST:]
         self._told[queue] = told
         try:
@@ -121,7 +139,8 @@ class Outbox:
     def _answered(self, queue: str, error: IpcError | None) -> None:
         told = self._told.pop(queue)
         if error is None:
-            self._tell(queue)
+            if self._news.get(queue):
+                self._tell_soon(queue)
         else:
             # They are on the disk, and 250 was said: they are told again until somebody takes them.
             self._log.error("not entered", queue=queue, slots=len(told), reason=error.text)

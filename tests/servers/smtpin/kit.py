@@ -197,6 +197,10 @@ class Server(SmtpInServer):
         self.queue = FakeQueue(self.paths.state / "slots")
         self.held: list | None = None
 
+    async def started(self) -> None:
+        await super().started()
+        self.outbox.pace = 0.0                       # so that a message is in the queue when its 250 is read
+
     def ask(self, name: str, verb: str, *params, timeout: float | None = None) -> asyncio.Future:
         future = self.loop.create_future()
         if self.held is None:

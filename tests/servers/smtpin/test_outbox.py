@@ -23,6 +23,7 @@ class House:
         self.folder, self.queue, self.log, self.heard = folder, Other(), Silent(), []
         self.gate, self.error, self.synced = threading.Semaphore(1000), None, []
         self.outbox = Outbox(self.queue.ask, os.open(folder, os.O_RDONLY), self.log)
+        self.outbox.pace = 0.0
         monkeypatch.setattr(self.outbox._syncer, "everything", lambda: self.sync("all"))
         monkeypatch.setattr("fancymail.storage.sync._sync_file", lambda path, directory: self.sync(path))
 
@@ -89,6 +90,23 @@ async def test_the_queue_hears_of_all_together_that_came_while_it_took_the_last_
     assert entered(house.queue.asked[2][3]) == later
     house.queue.answer_all()
     await until(lambda: house.outbox.waiting == 0)
+
+
+async def test_a_queue_that_is_quick_is_told_of_many_together_all_the_same(house):
+    house.outbox.pace = 3600.0
+    house.finish(1)
+    await until(lambda: len(house.queue.asked) == 1)
+    house.queue.answer()
+    later = [house.finish(number) for number in (2, 3, 4)]
+    await until(lambda: len(house.heard) == 4)                  # answered as ever: what is durable waits for no queue
+    await until(lambda: house.outbox.waiting == 3 and house.outbox._timers)
+    assert len(house.queue.asked) == 1
+    stopping = house.outbox._loop.create_task(house.outbox.stop(10.0))
+    await until(lambda: len(house.queue.asked) == 2)
+    assert entered(house.queue.asked[1][3]) == later
+    house.queue.answer()
+    await stopping
+    house.outbox.stop = _nothing
 
 
 async def test_a_parameter_is_never_longer_than_may_be(house, monkeypatch):
