@@ -13,8 +13,9 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
+from types import MappingProxyType
 
 import msgspec
 
@@ -131,34 +132,42 @@ class QueueManager:
 
     async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
         """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
-        ended = self._report(queue, path, results)
+        answer, = self._report(queue, [(path, results)])
+        if isinstance(answer, Refusal):
+            raise answer
         await self.intake.durable()
-        return ended
+        return answer
 
     async def settle(self, queue: str, reports: Iterable[tuple[str, str | bytes]]) -> list[bool | Refusal]:
         """As `result` for each of several messages, with one sync; what is wrong with one is its answer and concerns no other."""
-        answers: list[bool | Refusal] = []
-        for path, results in reports:
-            try:
-                answers.append(self._report(queue, path, (results,)))
-            except Refusal as refusal:
-                answers.append(refusal)
+        answers = self._report(queue, [(path, (results,)) for path, results in reports])
         await self.intake.durable()
         return answers
 
-    def _report(self, queue: str, path: str, results: Iterable[str | bytes | list]) -> bool:
-        id = self.id_of(queue, path)
-        news = [result for part in results for result in read(part)]
-        if self.intake.was_ended(id):
-            return True
-        entry = self._known(queue, id)
-        merge(entry, news)
-        ended = entry.count > 0 and not pending(entry)
+    def _report(self, queue: str, reports: Iterable[tuple[str, Iterable[str | bytes | list]]]) -> list[bool | Refusal]:
+        """Write down what became of recipients, of all these messages together; for each whether it ended, or what is wrong with its report."""
+        entries: dict[str, Entry] = {}
+        answers = [self._merged(queue, path, results, entries) for path, results in reports]
+        ended = {id: ending(entry) for id, entry in entries.items() if _settled(entry)}
+        if left := [entry for id, entry in entries.items() if id not in ended]:
+            self.index.save(left)
         if ended:
-            self._end(queue, [id], "done", ending(entry))
-        else:
-            self.index.save([entry])
-        return ended
+            self._end(queue, list(ended), "done", ended)
+        return answers
+
+    def _merged(self, queue: str, path: str, results: Iterable[str | bytes | list], entries: dict[str, Entry]) -> bool | Refusal:
+        """Merge a report into its entry, which is one of `entries` from then on: another one of the same message finds what this one brought."""
+        try:
+            id = self.id_of(queue, path)
+            news = [result for part in results for result in read(part)]
+            if self.intake.was_ended(id):
+                return True
+            entry = entries.get(id) or self._known(queue, id)
+            merge(entry, news)
+        except Refusal as refusal:
+            return refusal
+        entries[id] = entry
+        return _settled(entry)
 
     def defer(self, queue: str, path: str, seconds: float, reason: str = "") -> None:
         """Give a message back until `seconds` from now. Ignored when the lease is over: somebody else may have it."""
@@ -396,8 +405,8 @@ class QueueManager:
         if gone:
             self._end(queue, gone, "removed")
 
-    def _end(self, queue: str, ids: list[str], how: str, word: str = "") -> int:
-        """Forget messages: `how` for the log, `word` for the tally, if it is known and not the same.
+    def _end(self, queue: str, ids: list[str], how: str, words: Mapping[str, str] = MappingProxyType({})) -> int:
+        """Forget messages: `how` for the log, `words` by id for the tally, where they are known and not the same.
 
         First the file goes: one that is whole and has no row would be taken for a message after a crash.
         """
@@ -406,7 +415,7 @@ class QueueManager:
             if (self.leases.end(id) or self.index.known([id])) and how != "removed":
                 self.spool.retire(queue, id)
         crash_point("queue.retired")
-        removed = self.index.remove(ids, lambda entry: word or (ending(entry) if how == "done" else how))
+        removed = self.index.remove(ids, lambda entry: words.get(entry.id) or (ending(entry) if how == "done" else how))
         crash_point("queue.ended")
         for entry in removed:
             self._count(entry.queue, entry.state, -1, -entry.size)
@@ -448,3 +457,7 @@ class QueueManager:
             self._count(entry.queue, State.READY, 1, entry.size)
         for queue in {entry.queue for entry in entries}:
             self.alert(queue)
+
+
+def _settled(entry: Entry) -> bool:
+    return entry.count > 0 and not pending(entry)

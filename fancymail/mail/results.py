@@ -16,7 +16,8 @@ TEXT_LIMIT = 1000                    # characters of `text` that travel and are 
 LIMIT = 10_000                       # results in one request
 PART = 48 * 1024                     # octets of one parameter of it: a frame of the conversation holds 64 KiB
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_KEYS = {"recipient", "state", "status", "text", "remote"}
+_quoted = json.encoder.encode_basestring_ascii
 _KIND = {"delivered": "success", "failed": "persistent", "deferred": "transient"}
 
 
@@ -61,13 +62,15 @@ def dump_parts(results: Iterable[RecipientResult], size: int = PART) -> list[str
 
 
 def _dump(result: RecipientResult) -> str:
-    return _encode({"recipient": result.recipient, "state": result.state, "status": result.status, "text": result.text, "remote": result.remote})
+    # State and status were checked: nothing in them has to be escaped.
+    return (f'{{"recipient":{result.recipient},"state":"{result.state}","status":"{result.status}",'
+            f'"text":{_quoted(result.text)},"remote":{_quoted(result.remote)}}}')
 
 
 def load(text: str | bytes) -> list[RecipientResult]:
     """Read the JSON of the `result` verb; raise ValueError with the reason. Unknown keys are refused."""
     try:
-        items = json.loads(text)
+        items = json.loads(text if isinstance(text, str) else str(text, "utf-8"))
     except (ValueError, RecursionError):
         raise ValueError("results must be JSON") from None
     if not isinstance(items, list) or len(items) > LIMIT:
@@ -78,12 +81,11 @@ def load(text: str | bytes) -> list[RecipientResult]:
 def _result(item: object) -> RecipientResult:
     if not isinstance(item, dict):
         raise ValueError("a result must be an object")
-    unknown = set(item) - {"recipient", "state", "status", "text", "remote"}
-    if unknown:
-        raise ValueError(f"a result has no {safe_text(min(unknown), 40)}")
+    if not item.keys() <= _KEYS:
+        raise ValueError(f"a result has no {safe_text(min(item.keys() - _KEYS), 40)}")
     if "recipient" not in item or "state" not in item:
         raise ValueError("a result needs recipient and state")
-    for key in ("state", "status", "text", "remote"):
-        if not isinstance(item.get(key, ""), str):
+    for key, value in item.items():
+        if key != "recipient" and not isinstance(value, str):
             raise ValueError(f"{key} of a result must be text")
     return RecipientResult(**item)

@@ -194,7 +194,7 @@ class QueueServer(Daemon):
     @verb(callers=CONSUMERS)
     async def settle(self, queue: QueueName, *results: Raw, caller: Caller) -> list[str]:
         """As result for several messages: for each its slot, then JSON, a list of results. Answers 1, 0, or a refusal for each."""
-        with refusals():
+        with refusals(), self.alone:
             self._require_consumer(caller, queue)
             if len(results) % 2:
                 raise IpcError("5.5.4", "each slot is followed by its results")

@@ -38,6 +38,7 @@ STEPS = (
 COLUMNS = "id, queue, pushed, size, sha256, bare, sender, recipients, count, state, due, attempts, deaths, results, reason, message, seq"
 CROWDED = 4000                  # pages of log (16 MiB) from which moving them pays
 CACHE = 32 << 20                # octets of page cache
+_STATES = tuple(State)          # by number: to ask the enumeration costs as much as to read the row
 
 _INSERT = f"INSERT INTO message ({COLUMNS.removesuffix(', seq')}) VALUES ({', '.join('?' * 16)}) RETURNING seq"
 _SAVE = "UPDATE message SET state = ?, due = ?, attempts = ?, deaths = ?, results = ?, reason = ? WHERE id = ?"
@@ -214,5 +215,5 @@ def set_aside(path: Path) -> None:
 
 def _entry(row: tuple) -> Entry:
     entry = Entry(*row)
-    entry.state, entry.bare = State(entry.state), bool(entry.bare)
+    entry.state, entry.bare = _STATES[entry.state], bool(entry.bare)
     return entry
