@@ -14,8 +14,8 @@ from fancymail.mail.imap.strings import nstring, string
 
 MOST_ADDRESSES = 1_000              # of one field; "a,a,a,..." would grow sixteenfold
 
-# The two spellings that nearly all mail has: Name <local@domain> and local@domain. What else there is goes through mail.addresses.
-_USUAL = re.compile(rb'(?:(?:"([ !#-\[\]-~]*+)"|([A-Za-z0-9][A-Za-z0-9 !#$%&\'*+/=?^_`{|}~-]*+)) ?<([A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++'
+# The spellings that nearly all mail has: Name <local@domain>, <local@domain> and local@domain. What else there is goes through mail.addresses.
+_USUAL = re.compile(rb'(?:(?:(?:"([ !#-\[\]-~]*+)"|([A-Za-z0-9][A-Za-z0-9 !#$%&\'*+/=?^_`{|}~-]*+)) ?)?<([A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++'
                     rb'(?:\.[A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++)*+)@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+)>'
                     rb'|([A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++(?:\.[A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++)*+)@([A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)*+))')
 _COMMA = re.compile(rb"[ \t]*+,[ \t]*+(?=[^\s,])")
@@ -56,7 +56,7 @@ def usual_addresses(value: bytes, most: int) -> list[tuple[bytes, bytes, bytes]]
         if bare_local is not None:
             found.append((b"", bare_local, bare_domain))
         else:
-            found.append((plain.rstrip() if quoted is None else quoted, local, domain))
+            found.append(((plain or b"").rstrip() if quoted is None else quoted, local, domain))
         comma = _COMMA.match(value, match.end())
         if comma is None or len(found) >= most:
             return found[:most] if comma or match.end() == len(value) else None

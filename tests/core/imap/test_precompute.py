@@ -88,6 +88,16 @@ def test_envelope_of_known_mail():
         None, b"<b@example.org>", b"<c@example.org>"]
 
 
+@pytest.mark.parametrize("value, shown", [
+    (b"<x@sender.test>", b'(NIL NIL "x" "sender.test")'), (b"X <x@sender.test>", b'("X" NIL "x" "sender.test")'),
+    (b'"" <x@sender.test>', b'(NIL NIL "x" "sender.test")'), (b"x@sender.test, <y@z.test>", b'(NIL NIL "x" "sender.test")(NIL NIL "y" "z.test")')])
+def test_addresses_are_the_same_however_they_are_spelled(value, shown):
+    from_ = b"From: " + value + b"\r\n\r\n"
+    assert b"(" + shown + b")" in precompute(b"", from_, 0).envelope
+    slowly = precompute(b"", b"From: () " + value + b"\r\n\r\n", 0)                  # a comment: not spelled as usual
+    assert (slowly.envelope, slowly.from_key, slowly.display_from) == (lambda d: (d.envelope, d.from_key, d.display_from))(precompute(b"", from_, 0))
+
+
 def test_structure_of_known_mail():
     derived = precompute(b"", MESSAGE, 5)
     assert derived.bodystructure == (
