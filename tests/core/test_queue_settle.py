@@ -28,3 +28,20 @@ async def test_each_has_its_own_answer_and_all_share_a_sync(house):
     assert house.queue.intake.commit.batches == batches + 1
     assert house.index.find(half.rpartition("/")[2]).results == result
     assert house.index.find(whole.rpartition("/")[2]) is None
+
+
+async def test_two_reports_of_one_message_in_one_request_complete_each_other(house):
+    path = await house.pushed(recipients=2)
+    house.take(1)
+    reports = [(path, dump([RecipientResult(number, "delivered")])) for number in (0, 1)]
+    assert await house.queue.settle("incoming", reports) == [False, True]
+    assert house.index.find(path.rpartition("/")[2]) is None and house.index.tally()["incoming", "delivered"] == 1
+
+
+async def test_the_books_tell_how_each_of_a_request_ended(house):
+    paths = [await house.pushed(recipients=1) for _ in range(3)]
+    house.take(3)
+    states = [("delivered", "2.0.0"), ("failed", "5.1.1"), ("delivered", "2.0.0")]
+    await house.queue.settle("incoming", [(path, dump([RecipientResult(0, *state)])) for path, state in zip(paths, states)])
+    tally = house.index.tally()
+    assert (tally["incoming", "delivered"], tally["incoming", "bounced"]) == (2, 1)

@@ -11,6 +11,11 @@ def test_results_survive_the_journey():
     assert load(dump(results)) == results
 
 
+def test_what_needs_quotes_has_them():
+    results = [RecipientResult(1, "failed", "5.7.1", 'he said "no\\way"', "mx[\"].test")]
+    assert load(dump(results)) == load(dump(results).encode()) == results
+
+
 def test_text_is_made_safe():
     assert RecipientResult(0, "failed", "5.1.1", "no\r\n250 ok\x00").text == "no 250 ok?"
     assert len(RecipientResult(0, "failed", "5.1.1", "x" * 5000).text) == 1000
