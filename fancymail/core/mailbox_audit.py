@@ -72,7 +72,8 @@ class MailboxAudit:
             return
         states, sizes = account.states(number), account.sizes(number)
         books.mailboxes, books.messages, books.octets = books.mailboxes + 1, books.messages + len(states), books.octets + box.octets
-        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or states and states[-1].uid >= box.uidnext:
+        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or states and states[-1].uid >= box.uidnext \
+                or [state.uid for state in states] != [uid for uid, _ in sizes]:
             books.miscounted.append(f"{account.name}/{box.name}")
             books.wrong.add(account.name)
         for start in range(0, len(states), PIECE):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 Ranges = list[tuple[int, int]]
 
@@ -45,7 +45,19 @@ def merge(pairs: Iterable[tuple[int, int]]) -> Ranges:
 
 def ranges(uids: Iterable[int]) -> Ranges:
     """The ranges that hold exactly these UIDs."""
-    return merge((uid, uid) for uid in uids)
+    return compress(sorted(set(uids)))
+
+
+def compress(numbers: Sequence[int]) -> Ranges:
+    """The ranges that hold exactly these numbers, which ascend."""
+    count = len(numbers)
+    if not count:
+        return []
+    if numbers[-1] - numbers[0] == count - 1:            # one run: what mailboxes mostly are
+        return [(numbers[0], numbers[-1])]
+    starts = [numbers[0], *[after for before, after in zip(numbers, numbers[1:]) if after != before + 1]]
+    ends = [*[before for before, after in zip(numbers, numbers[1:]) if after != before + 1], numbers[-1]]
+    return list(zip(starts, ends))
 
 
 def contains(uids: Ranges, uid: int) -> bool:

@@ -122,7 +122,7 @@ def test_a_purge_takes_a_slice_at_a_time(store, monkeypatch):
 def test_the_tables_are_searched_and_never_scanned(store):
     """A mailbox of a million must not make a delivery slower."""
     (shard,) = store.shards
-    for sql in ("SELECT * FROM state WHERE mailbox = 1 AND uid BETWEEN 1 AND 9", "SELECT 1 FROM state WHERE mid = 1",
+    for sql in ("SELECT * FROM entry WHERE mailbox = 1 AND uid BETWEEN 1 AND 9", "SELECT 1 FROM entry WHERE mid = 1",
                 "SELECT 1 FROM tomb WHERE mid = 1", "SELECT 1 FROM msg WHERE blob = x'00' AND content IS NULL",
                 "SELECT 1 FROM msg WHERE content = 1", "SELECT 1 FROM tomb WHERE expunged < 1",
                 "SELECT 1 FROM delivered WHERE received = 1 AND queue_id = 'a' AND recipient = 1",

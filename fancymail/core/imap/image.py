@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
-from fancymail.core.imap.bits import having, masked
+from fancymail.mail.bits import having, masked
 from fancymail.core.imap.orders import Orders
 from fancymail.core.imap.ranges import common, runs, without
 from fancymail.mail.mailbox import DELETED, SEEN, SYSTEM_FLAGS

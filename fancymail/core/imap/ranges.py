@@ -1,4 +1,4 @@
-"""Arithmetic of UID sets: what two have in common, what one has that the other has not, a list as a set.
+"""Arithmetic of UID sets: what two have in common, what one has that the other has not, places as spans.
 
 Used all over core/imap. Sets are those of mail.uidset: ascending pairs that do not touch. The work grows with the pairs, never with what they name.
 """
@@ -7,19 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fancymail.mail.uidset import Ranges
-
-
-def compress(numbers: Sequence[int]) -> Ranges:
-    """The set of ascending numbers."""
-    count = len(numbers)
-    if not count:
-        return []
-    if numbers[-1] - numbers[0] == count - 1:            # one run: what mailboxes mostly are
-        return [(numbers[0], numbers[-1])]
-    starts = [numbers[0], *[after for before, after in zip(numbers, numbers[1:]) if after != before + 1]]
-    ends = [*[before for before, after in zip(numbers, numbers[1:]) if after != before + 1], numbers[-1]]
-    return list(zip(starts, ends))
+from fancymail.mail.uidset import Ranges, compress
 
 
 def runs(places: Sequence[int]) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from fancymail.core.imap.bits import masked
+from fancymail.mail.bits import masked
 
 if TYPE_CHECKING:
     from fancymail.core.imap.view import View

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
@@ -15,13 +17,12 @@ from fancymail.mail.uidset import Ranges
 from fancymail.storage.identity import object_id
 from fancymail.storage.ports.mailboxes import (
     Change, Delivered, Delivery, Mailbox, MailboxExists, Message, Name, NoSuchMailbox, State, Stored, TooManyKeywords, Usage)
-from fancymail.storage.sqlite import contents
+from fancymail.storage.sqlite import contents, marks
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE, Annotations
 from fancymail.storage.sqlite.delivery import deliver
 from fancymail.storage.sqlite.shard import Shard
 
-MESSAGE = "uid, flags, modseq, blob, length, prefix, internaldate, savedate, emailid, threadid, octets"
-BURIED = MESSAGE.replace("modseq", "0")
+MESSAGE = "uid, {marks}, blob, length, prefix, internaldate, savedate, emailid, threadid, octets"
 WHOLE = "JOIN msg USING (mid) LEFT JOIN content ON content.number = msg.content"
 
 
@@ -90,10 +91,10 @@ class SqliteAccount(Annotations):
         """Remove a mailbox; its messages stay kept as long as expunged ones do, for sessions that still see them."""
         with self.shard as shard:
             box, keywords = self._find(name), self.keywords(name)
-            shard.execute("INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM state WHERE mailbox = ?", (now, box.id))
+            self._bury(box, marks.take(shard, box.id, marks.ALL), now)
             shard.execute("INSERT INTO removed SELECT id, account, name, special_use, ?, ? FROM mailbox WHERE id = ?",
                           (json.dumps(keywords), now, box.id))
-            for table in ("state", "vanished", "keyword", "change", "acl", "metadata"):
+            for table in ("entry", "vanished", "keyword", "change", "acl", "metadata"):
                 shard.execute(f"DELETE FROM {table} WHERE mailbox = ?", (box.id,))
             (account,) = shard.one("DELETE FROM mailbox WHERE id = ? RETURNING account", (box.id,))
             if box.subscribed:          # RFC 9051 6.3.7: a subscription outlives its mailbox
@@ -127,13 +128,12 @@ class SqliteAccount(Annotations):
 
     def sizes(self, name: Name) -> list[tuple[int, int]]:
         """(UID, size) of every message."""
-        return self.shard.execute(f"SELECT uid, {SIZE} FROM state JOIN msg USING (mid) WHERE mailbox = ? ORDER BY uid",
+        return self.shard.execute(f"SELECT uid, {SIZE} FROM entry JOIN msg USING (mid) WHERE mailbox = ? ORDER BY uid",
                                   (self._find(name).id,)).fetchall()
 
     def states(self, name: Name, modseq: int = 0) -> list[State]:
         """Of every message changed after `modseq`."""
-        rows = self.shard.execute("SELECT uid, flags, modseq FROM state WHERE mailbox = ? AND modseq > ? ORDER BY uid", (self._find(name).id, modseq))
-        return list(map(State._make, rows))
+        return marks.states(self.shard, self._find(name).id, modseq=modseq)
 
     def message(self, name: Name, uid: int) -> Message | None:
         """One, or None."""
@@ -141,88 +141,62 @@ class SqliteAccount(Annotations):
 
     def messages(self, name: Name, uids: Ranges) -> list[Message]:
         """Those that exist."""
-        sql = f"SELECT {MESSAGE} FROM state {WHOLE} WHERE {RANGE} ORDER BY uid"
-        return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
+        box = self._find(name)
+        sql = f"SELECT {MESSAGE.format(marks='0, 0')} FROM entry {WHOLE} WHERE {RANGE} ORDER BY uid"
+        known = {state.uid: state for state in marks.states(self.shard, box.id, uids)}
+        return [Message(*known.get(row[0], row[:3]), *row[3:]) for row in self._rows(sql, box.id, uids)]
 
     def kept(self, name: Name, uids: Ranges) -> list[Message]:
         """Expunged ones that are still kept."""
-        sql = f"SELECT {BURIED} FROM tomb {WHOLE} WHERE {RANGE} ORDER BY uid"
+        sql = f"SELECT {MESSAGE.format(marks='flags, 0')} FROM tomb {WHOLE} WHERE {RANGE} ORDER BY uid"
         return list(map(Message._make, self._rows(sql, self._find(name).id, uids)))
 
     def set_flags(self, name: Name, uids: Ranges, add: int, remove: int, unchanged_since: int | None = None) -> Stored:
-        """First clear, then set bits. Two or three statements for a range, whatever number of messages it holds."""
-        refused: Ranges = []
+        """First clear, then set bits."""
         with self.shard as shard:
             box = self._find(name)
-            if unchanged_since is not None:
-                sql = f"SELECT uid FROM state WHERE {RANGE} AND modseq > {int(unchanged_since)}"
-                refused = uidset.ranges(uid for (uid,) in self._rows(sql, box.id, uids))
-            limit = box.highestmodseq if unchanged_since is None else unchanged_since
-            modseq, changed, unseen, deleted = box.highestmodseq + 1, [], 0, 0
-            for first, last in uids:
-                where = (box.id, first, last, limit, remove, add)
-                was_unseen = was_deleted = 0
-                if (add | remove) & COUNTED:
-                    was_unseen, was_deleted = shard.one(f"SELECT {COUNTS} FROM state WHERE {CHANGING}", where)
-                shard.execute(f"UPDATE state SET flags = (flags & ~?) | ?, modseq = ? WHERE {CHANGING}", (remove, add, modseq, *where))
-                count = shard.connection.changes()
-                if not count:
-                    continue
-                changed += self._marked(box, first, last, modseq, count)
-                unseen += (0 if add & SEEN else count if remove & SEEN else was_unseen) - was_unseen
-                deleted += (count if add & DELETED else 0 if remove & DELETED else was_deleted) - was_deleted
-            if not changed:
-                return Stored(box.highestmodseq, [], refused)
-            changed = uidset.merge(changed)
-            self._changed(box, Change(modseq, "flags", changed, add, remove), 0, unseen, deleted, 0)
-        return Stored(modseq, changed, refused)
-
-    def _marked(self, box: Mailbox, first: int, last: int, modseq: int, count: int) -> Ranges:
-        """The UIDs of a range that got a new modseq: `count` of them. Where they are all messages in a row, none needs to be looked at."""
-        if first == last:
-            return [(first, first)]
-        lowest, highest = self.shard.one(f"SELECT (SELECT min(uid) FROM state WHERE {RANGE}), (SELECT max(uid) FROM state WHERE {RANGE})",
-                                         (box.id, first, last) * 2)
-        if count == highest - lowest + 1:
-            return [(lowest, highest)]
-        return uidset.ranges(uid for (uid,) in self.shard.execute(f"SELECT uid FROM state WHERE {RANGE} AND modseq = ?",
-                                                                  (box.id, first, last, modseq)))
+            modseq = box.highestmodseq + 1
+            marked = marks.change(shard, box.id, uids, (add, remove), modseq, unchanged_since)
+            if not marked.changed:
+                return Stored(box.highestmodseq, [], marked.refused)
+            self._changed(box, Change(modseq, "flags", marked.changed, add, remove), 0, marked.unseen, marked.deleted, 0)
+        return Stored(modseq, marked.changed, marked.refused)
 
     def copy(self, name: Name, uids: Ranges, to: Name, now: int) -> list[tuple[int, int]]:
         """Copy messages: new UIDs, the same `msg` rows. What is there twice keeps its email id and its thread."""
         with self.shard as shard:
             box, target = self._find(name), self._find(to)
-            sql = f"SELECT uid, flags, mid, {SIZE} FROM state JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid"
-            rows = list(self._rows(sql, box.id, uids))
+            rows = list(self._rows(f"SELECT uid, mid, {SIZE} FROM entry JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid", box.id, uids))
             if not rows:
                 return []
             bits = self._translation(name, to)
-            modseq, uid = target.highestmodseq + 1, target.uidnext
-            added = [(target.id, uid + place, translate(flags, bits), modseq, mid, now) for place, (_, flags, mid, _) in enumerate(rows)]
-            shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", added)
-            self.added(target, [row[2] for row in added], sum(row[3] for row in rows))
-            return [(row[0], uid + place) for place, row in enumerate(rows)]
+            flags = {state.uid: translate(state.flags, bits) for state in marks.states(shard, box.id, uids)}
+            self.add(target, [(flags[uid], mid) for uid, mid, _ in rows], sum(size for *_, size in rows), now)
+            return [(uid, target.uidnext + place) for place, (uid, _, _) in enumerate(rows)]
 
     def expunge(self, name: Name, uids: Ranges, now: int, deleted: bool = False) -> list[int]:
         """Take messages away: a tombstone keeps each for a while, a range of vanished UIDs is kept longer."""
-        state, where = ("state INDEXED BY state_deleted", f"{RANGE} AND flags & {DELETED}") if deleted else ("state", RANGE)
         with self.shard as shard:
             box = self._find(name)
-            modseq, totals, gone = box.highestmodseq + 1, [0, 0, 0, 0], []
-            for first, last in uids:
-                range_ = (box.id, first, last)
-                went = [uid for (uid,) in shard.execute(f"SELECT uid FROM {state} WHERE {where} ORDER BY uid", range_)]
-                if went:
-                    counts = shard.one(f"SELECT count(*), {COUNTS}, sum({SIZE}) FROM {state} JOIN msg USING (mid) WHERE {where}", range_)
-                    totals = [total - count for total, count in zip(totals, counts)]
-                    shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, flags, mid, savedate, ? FROM {state} WHERE {where}", (now, *range_))
-                    shard.execute(f"DELETE FROM {state} WHERE {where}", range_)
-                    gone += went
-            if gone:
-                vanished = uidset.ranges(gone)
+            went = marks.take(shard, box.id, uids, deleted)
+            if went:
+                gone, modseq = [uid for uid, _ in went], box.highestmodseq + 1
+                vanished, octets = uidset.compress(gone), self._bury(box, went, now)
                 shard.connection.executemany("INSERT INTO vanished VALUES (?, ?, ?, ?)", [(box.id, modseq, *pair) for pair in vanished])
-                self._changed(box, Change(modseq, "vanish", vanished), *totals)
-        return gone
+                unseen, marked = sum(not flags & SEEN for _, flags in went), sum(bool(flags & DELETED) for _, flags in went)
+                self._changed(box, Change(modseq, "vanish", vanished), -len(went), -unseen, -marked, -octets)
+        return [uid for uid, _ in went]
+
+    def _bury(self, box: Mailbox, went: list[tuple[int, int]], now: int) -> int:
+        """Make tombs of entries whose marks were taken; their octets. Those in a row with the same flags go together."""
+        octets = 0
+        for flags, group in groupby(went, itemgetter(1)):
+            for first, last in uidset.compress([uid for uid, _ in group]):
+                (size,) = self.shard.one(f"SELECT ifnull(sum({SIZE}), 0) FROM entry JOIN msg USING (mid) WHERE {RANGE}", (box.id, first, last))
+                self.shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, ?, mid, savedate, ? FROM entry WHERE {RANGE}", (flags, now, box.id, first, last))
+                self.shard.execute(f"DELETE FROM entry WHERE {RANGE}", (box.id, first, last))
+                octets += size
+        return octets
 
     def undelete(self, name: Name, since: int, now: int) -> list[tuple[int, int]]:
         """Bring back what was expunged since: under new UIDs, since a UID is never used again. It comes back without \\Deleted."""
@@ -232,12 +206,9 @@ class SqliteAccount(Annotations):
             if not rows:
                 return []
             rows.sort()
-            modseq, uid = box.highestmodseq + 1, box.uidnext
-            back = [(box.id, uid + place, flags & ~DELETED, modseq, mid, now) for place, (_, flags, mid) in enumerate(rows)]
-            shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", back)
-            (octets,) = shard.one(f"SELECT sum({SIZE}) FROM state JOIN msg USING (mid) WHERE {RANGE}", (box.id, uid, uidset.LARGEST))
-            self.added(box, [row[2] for row in back], octets)
-            return [(row[0], uid + place) for place, row in enumerate(rows)]
+            sizes = [shard.one(f"SELECT {SIZE} FROM msg WHERE mid = ?", (mid,))[0] for *_, mid in rows]
+            self.add(box, [(flags & ~DELETED, mid) for _, flags, mid in rows], sum(sizes), now)
+            return [(uid, box.uidnext + place) for place, (uid, _, _) in enumerate(rows)]
 
     def _risen(self, name: Name, since: int, now: int) -> tuple[Mailbox, int]:
         """A mailbox, made anew if it was removed since, and the number under which its messages were buried."""
@@ -304,10 +275,14 @@ class SqliteAccount(Annotations):
 
     # For this module and storage/sqlite/delivery.py
 
-    def added(self, box: Mailbox, flags: list[int], octets: int) -> None:
-        """Account for messages that took the UIDs from box.uidnext on, all under one modseq."""
-        last = box.uidnext + len(flags) - 1
-        self._count(box, len(flags), sum(not bits & SEEN for bits in flags), sum(bool(bits & DELETED) for bits in flags), octets, last + 1)
+    def add(self, box: Mailbox, added: Sequence[tuple[int, int]], octets: int, now: int) -> None:
+        """Put messages (flags, number of the message) into a mailbox: they take the UIDs from box.uidnext on, all under one modseq."""
+        modseq, first = box.highestmodseq + 1, box.uidnext
+        self.shard.connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)",
+                                          [(box.id, uid, mid, now) for uid, (_, mid) in enumerate(added, first)])
+        marks.add(self.shard, box.id, [(uid, flags, modseq) for uid, (flags, _) in enumerate(added, first)])
+        unseen, deleted = sum(not flags & SEEN for flags, _ in added), sum(bool(flags & DELETED) for flags, _ in added)
+        self._count(box, len(added), unseen, deleted, octets, first + len(added))
 
     def find_with_account(self, name: Name) -> tuple[int, Mailbox]:
         """A mailbox and the number of its account; raises NoSuchMailbox."""
@@ -346,10 +321,7 @@ class SqliteAccount(Annotations):
         return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items()}
 
 
-COUNTED = SEEN | DELETED
-COUNTS = f"ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0)"
 RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"
-CHANGING = f"{RANGE} AND modseq <= ? AND ((flags & ~?) | ?) <> flags"
 
 
 def _column(name: Name) -> str:

@@ -5,11 +5,13 @@ The lower half of storage/sqlite/account.py. Every method is one transaction, ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import Ranges
-from fancymail.storage.ports.mailboxes import Mailbox, Name, NoSuchMailbox, Underived
+from fancymail.storage.ports.mailboxes import Mailbox, Name, NoSuchMailbox, State, Underived
+from fancymail.storage.sqlite import marks
 from fancymail.storage.sqlite.shard import Shard
 
 MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
@@ -78,7 +80,7 @@ class Annotations:
             raise NoSuchMailbox(name)
         number, account = box.id if box else name, self._account()
         sql = " UNION ALL ".join(f"SELECT {UNDERIVED} JOIN {table} ON {table}.mid = msg.mid WHERE mailbox = ? AND uid BETWEEN ? AND ? "
-                                 f"AND msg.account = ? AND {LACKING}" for table in ("state", "tomb"))
+                                 f"AND msg.account = ? AND {LACKING}" for table in ("entry", "tomb"))
         rows = {row[0]: row for pair in uids for row in self.shard.execute(sql, (number, *pair, account, version) * 2)}
         return [Underived((self.shard.number, mid), *row) for mid, *row in rows.values()]
 
@@ -87,13 +89,24 @@ class Annotations:
         with self.shard as shard:
             account = self._account()
             for box in self.mailboxes():
-                counts = shard.one(f"SELECT count(*), ifnull(sum(NOT flags & {SEEN}), 0), ifnull(sum(flags & {DELETED} <> 0), 0), "
-                                   f"ifnull(sum({SIZE}), 0), ifnull(max(uid), 0) + 1, ifnull(max(modseq), 0) "
-                                   "FROM state JOIN msg USING (mid) WHERE mailbox = ?", (box.id,))
+                sizes = dict(shard.execute(f"SELECT uid, {SIZE} FROM entry JOIN msg USING (mid) WHERE mailbox = ?", (box.id,)))
+                states = self._matched(box, sizes)
+                counts = (len(states), sum(not state.flags & SEEN for state in states), sum(bool(state.flags & DELETED) for state in states),
+                          sum(sizes.values()), max(sizes, default=0) + 1, max((state.modseq for state in states), default=0))
                 shard.execute("UPDATE mailbox SET messages = ?, unseen = ?, deleted = ?, octets = ?, uidnext = max(uidnext, ?), "
                               "highestmodseq = max(highestmodseq, ?) WHERE id = ?", (*counts, box.id))
             for table in ("derived", "text"):
                 shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", (account,))
+
+    def _matched(self, box: Mailbox, uids: Iterable[int]) -> list[State]:
+        """The marks of a mailbox, made to be those of its entries: others go, and a message that has none is a new one."""
+        states = marks.states(self.shard, box.id)
+        there, known = set(uids), {state.uid for state in states}
+        if there == known:
+            return states
+        marks.take(self.shard, box.id, uidset.ranges(known - there))
+        marks.add(self.shard, box.id, [(uid, 0, box.highestmodseq + 1) for uid in sorted(there - known)])
+        return marks.states(self.shard, box.id)
 
     def _account(self) -> int:
         """The number of the account; made when it has none."""

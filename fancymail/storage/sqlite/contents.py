@@ -15,7 +15,7 @@ RECENT = 500                    # contents of which a shard remembers that it ha
 
 READ = """SELECT octets FROM {table} AS box JOIN msg ON msg.mid = box.mid JOIN content ON content.number = msg.content
     WHERE box.mailbox = ? AND box.uid = ?"""
-_READ = [READ.format(table=table) for table in ("state", "tomb")]
+_READ = [READ.format(table=table) for table in ("entry", "tomb")]
 
 
 def keep(shard: Shard, blob: bytes, octets: bytes) -> int:

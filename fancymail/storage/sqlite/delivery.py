@@ -1,6 +1,6 @@
 """Adding messages to mailboxes in SQLite: the hot path of delivery, a handful of prepared statements per message.
 
-Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its small content, its state and
+Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its small content, its entry, its marks and
 the counters are rows of one transaction: either all of them survive a crash or none.
 """
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class Filing:
     """One mailbox of a batch: what it was before, and what is added."""
 
-    __slots__ = ("account", "box", "states", "octets")
+    __slots__ = ("account", "box", "added", "octets")
 
     def __init__(self, account: int, box: Mailbox) -> None:
         self.account, self.box = account, box
-        self.states: list[tuple] = []
+        self.added: list[tuple[int, int]] = []          # flags, number of the message
         self.octets = 0
 
 
@@ -38,14 +38,13 @@ def deliver(account: SqliteAccount, deliveries: Sequence[Delivery], now: int) ->
     results = [_file(account, filings[delivery.mailbox], delivery, derived, now) for delivery in deliveries]
     keep(account.shard, derived)
     for filing in filings.values():
-        if filing.states:
-            account.shard.connection.executemany("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?)", filing.states)
-            account.added(filing.box, [state[2] for state in filing.states], filing.octets)
+        if filing.added:
+            account.add(filing.box, filing.added, filing.octets, now)
     return results
 
 
 def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, derived: list[tuple[int, Derived]], now: int) -> Delivered:
-    shard, box, uid = account.shard, filing.box, filing.box.uidnext + len(filing.states)
+    shard, box, uid = account.shard, filing.box, filing.box.uidnext + len(filing.added)
     if delivery.queue_id and not _first_time(shard, filing, delivery, uid, now):
         row = shard.one("SELECT mailbox, uid, uidvalidity FROM delivered WHERE received = ? AND queue_id = ? AND recipient = ?",
                         (delivery.internaldate, delivery.queue_id, delivery.recipient))
@@ -61,7 +60,7 @@ def _file(account: SqliteAccount, filing: Filing, delivery: Delivery, derived: l
     flags = delivery.flags
     for keyword in delivery.keywords:
         flags |= account.keyword(box.id, keyword)
-    filing.states.append((box.id, uid, flags, box.highestmodseq + 1, mid, now))
+    filing.added.append((flags, mid))
     filing.octets += len(delivery.prefix) + delivery.length
     return Delivered(box.name, uid, box.uidvalidity, False)
 

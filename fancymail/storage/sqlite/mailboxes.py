@@ -20,7 +20,7 @@ from fancymail.storage.sqlite.mailboxes_schema import STEPS
 from fancymail.storage.sqlite.shard import ReadShard, Shard, shard_of
 
 SLICE = 1000                    # rows of one kind that one purge lets go: it runs between deliveries
-UNUSED = """NOT EXISTS (SELECT 1 FROM state WHERE state.mid = msg.mid) AND NOT EXISTS (SELECT 1 FROM tomb WHERE tomb.mid = msg.mid)"""
+UNUSED = """NOT EXISTS (SELECT 1 FROM entry WHERE entry.mid = msg.mid) AND NOT EXISTS (SELECT 1 FROM tomb WHERE tomb.mid = msg.mid)"""
 
 
 class SqliteMailboxes:

@@ -1,8 +1,8 @@
 """The tables of a shard of mailbox state, as migration steps (storage/sqlite/database.py). Their text never changes once released.
 
-Narrow `state` (what changes) apart from `msg` (what never does): marking a mailbox read rewrites few pages. Rows of `msg` are shared by copies
-and by tombstones, and counted by these rows alone; a row of `content` lives as long as some row of `msg` names it. All belongs to an account,
-so accounts can move between shards and engines.
+What changes is apart from what never does: `marks` (flags and modseqs, 250 UIDs a row: storage/sqlite/marks.py), `entry` (which message a UID is),
+`msg`. Rows of `msg` are shared by copies and by tombstones, and counted by these rows alone; a row of `content` lives as long as some row of `msg`
+names it. All belongs to an account, so accounts can move between shards and engines.
 """
 
 from __future__ import annotations
@@ -157,5 +157,29 @@ STEPS = (
         DROP INDEX msg_blob;                                -- hashes are random: each message changed a page of it that no other one did
         CREATE INDEX msg_blob ON msg(blob) WHERE content IS NULL;
         CREATE INDEX msg_content ON msg(content) WHERE content IS NOT NULL;
+    """),
+    Step("marks", """
+        CREATE TABLE marks(
+            place INTEGER PRIMARY KEY,                      -- mailbox * 2**25 + (uid - 1) / 250
+            messages INTEGER NOT NULL, deleted INTEGER NOT NULL, modseq INTEGER NOT NULL,       -- the highest
+            octets BLOB NOT NULL                            -- little-endian pairs of 64 bits: flags, modseq; 0, 0: no such message
+        ) STRICT;
+        CREATE INDEX marks_deleted ON marks(place) WHERE deleted > 0;                   -- EXPUNGE looks for few among very many
+        INSERT INTO marks WITH RECURSIVE
+            slot(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM slot WHERE number < 249),
+            span AS (SELECT mailbox, (uid - 1) / 250 AS window, max(uid) AS last, count(*) AS messages, sum(flags & 8 <> 0) AS deleted,
+                max(modseq) AS modseq FROM state GROUP BY 1, 2)
+            SELECT mailbox * 33554432 + window, messages, deleted, modseq, (SELECT unhex(group_concat(
+                substr(pair, 15, 2) || substr(pair, 13, 2) || substr(pair, 11, 2) || substr(pair, 9, 2) || substr(pair, 7, 2) || substr(pair, 5,
+                2) || substr(pair, 3, 2) || substr(pair, 1, 2) || substr(pair, 31, 2) || substr(pair, 29, 2) || substr(pair, 27, 2) ||
+                substr(pair, 25, 2) || substr(pair, 23, 2) || substr(pair, 21, 2) || substr(pair, 19, 2) || substr(pair, 17, 2), '' ORDER BY number)) FROM (
+                SELECT number, printf('%016X%016X', ifnull(state.flags, 0), ifnull(state.modseq, 0)) AS pair FROM slot LEFT JOIN state
+                ON state.mailbox = span.mailbox AND state.uid = window * 250 + 1 + number WHERE window * 250 + 1 + number <= last)) FROM span;
+        DROP INDEX state_deleted;
+        DROP INDEX state_mid;
+        ALTER TABLE state DROP COLUMN flags;
+        ALTER TABLE state DROP COLUMN modseq;
+        ALTER TABLE state RENAME TO entry;
+        CREATE INDEX entry_mid ON entry(mid);
     """),
 )

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import apsw
 
+from fancymail.mail import uidset
 from fancymail.mail.derived import Derived
-from fancymail.storage.ports.moving import Key, Letter, Row, Table
-from fancymail.storage.sqlite import accounts, contents, derived
+from fancymail.storage.ports.moving import STATE, Key, Letter, Row, Table
+from fancymail.storage.sqlite import accounts, contents, derived, marks
 from fancymail.storage.sqlite.database import Step, open_database, transaction
 from fancymail.storage.sqlite.mailboxes import UNUSED, SqliteMailboxes, drop_unused
 from fancymail.storage.sqlite.shard import Shard
@@ -115,6 +118,8 @@ class SqliteMovingAccount:
         return self.shard
 
     def rows(self, table: Table) -> list[Row]:
+        if table is STATE:
+            return self._states()
         names = ", ".join(_column(table, name) for name in table.columns)
         where = "id = ?1" if table.name == "owner" else "account = ?1" if table.name in BY_ACCOUNT else f"mailbox IN {KNOWN}"
         return self.shard.execute(f"SELECT {names} FROM {OURS.get(table.name, table.name)} WHERE {where}", (self._number(),)).fetchall()
@@ -123,6 +128,9 @@ class SqliteMovingAccount:
         account = self._made()
         if table.name == "owner":
             self.shard.connection.executemany(f"UPDATE account SET uidvalidity = ? WHERE id = {account}", rows)
+            return
+        if table is STATE:
+            self._replace_states(keys, rows)
             return
         more = ("account",) if table.name in BY_ACCOUNT else ()
         own = f" AND account = {account}" if more else ""
@@ -156,6 +164,23 @@ class SqliteMovingAccount:
     def tidy(self) -> None:
         unused = self.shard.execute(f"SELECT mid FROM msg WHERE account = ? AND {UNUSED}", (self._number(),)).fetchall()
         drop_unused(self.shard, 0, [mid for (mid,) in unused])
+
+    def _states(self) -> list[Row]:
+        """Entries with their marks."""
+        found: list[Row] = []
+        sql = f"SELECT mailbox, uid, mid, savedate FROM entry WHERE mailbox IN {KNOWN} ORDER BY mailbox, uid"
+        for box, entries in groupby(self.shard.execute(sql, (self._number(),)).fetchall(), itemgetter(0)):
+            known = {uid: (flags, modseq) for uid, flags, modseq in marks.states(self.shard, box)}
+            found += [(box, uid, *known[uid], mid, savedate) for _, uid, mid, savedate in entries]
+        return found
+
+    def _replace_states(self, keys: Sequence[Key], rows: Sequence[Row]) -> None:
+        self.shard.connection.executemany("DELETE FROM entry WHERE mailbox = ? AND uid = ?", keys)
+        for box, gone in groupby(sorted(keys), itemgetter(0)):
+            marks.take(self.shard, box, uidset.ranges(uid for _, uid in gone))
+        self.shard.connection.executemany("INSERT INTO entry VALUES (?, ?, ?, ?)", [(box, uid, mid, date) for box, uid, _, _, mid, date in rows])
+        for box, added in groupby(sorted(rows), itemgetter(0)):
+            marks.add(self.shard, box, [row[1:4] for row in added])
 
     def _number(self) -> int:
         row = self.shard.one("SELECT id FROM account WHERE name = ?", (self.name,))

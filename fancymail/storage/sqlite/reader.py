@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-from array import array
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,9 +17,9 @@ from fancymail.mail import uidset
 from fancymail.mail.derived import VERSION
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.contents import Contents
-from fancymail.storage.ports.mailboxes import Mailbox, State, StoreFailed
+from fancymail.storage.ports.mailboxes import Mailbox, StoreFailed
 from fancymail.storage.ports.reader import KEPT, STORED, Changes, Content, Loaded, MailboxGone, Shared
-from fancymail.storage.sqlite import contents, fulltext
+from fancymail.storage.sqlite import contents, fulltext, marks
 from fancymail.storage.sqlite.annotations import MAILBOX, SIZE
 from fancymail.storage.sqlite.derived import FIELDS, TEXTS, unpack
 from fancymail.storage.sqlite.mailboxes import shared
@@ -134,9 +133,7 @@ class SqliteBox:
         """All of it."""
         with self.shard as shard:
             box = self._box()
-            rows = shard.execute("SELECT uid, flags, modseq FROM state WHERE mailbox = ? ORDER BY uid", (self.mailbox,)).fetchall()
-            uids, flags, modseqs = zip(*rows) if rows else ((), (), ())
-            return Loaded(box, self._keywords(), array("I", uids), array("Q", flags), array("Q", modseqs))
+            return Loaded(box, self._keywords(), *marks.load(shard, self.mailbox))
 
     async def changes(self, modseq: int, uidnext: int) -> Changes:
         """What became of it since."""
@@ -152,10 +149,8 @@ class SqliteBox:
             vanished = None
             if modseq >= box.vanish_floor:
                 vanished = uidset.merge(shard.execute("SELECT first, last FROM vanished WHERE mailbox = ? AND modseq > ?", (self.mailbox, modseq)))
-            source, bindings = _within(self._suspects(box, modseq, uidnext), self.mailbox)
-            sql = f"SELECT box.uid, box.flags, box.modseq FROM {source.format(table='state', joins='')} AND box.modseq > ?"
-            rows = shard.execute(sql, (*bindings, modseq))
-            return Changes(box, self._keywords(), list(map(State._make, rows)), vanished)
+            states = marks.states(shard, self.mailbox, self._suspects(box, modseq, uidnext), modseq)
+            return Changes(box, self._keywords(), states, vanished)
 
     async def columns(self, names: Sequence[str], uids: Ranges, kept: bool = False) -> list[tuple]:
         """Values in bulk."""
@@ -194,7 +189,7 @@ class SqliteBox:
     def _candidates(self, asked: str, uids: Ranges, there: list[int]) -> list[int]:
         """The messages that may hold what is asked: the index says so, or does not know them."""
         source, bindings = _within(uids, self.mailbox)
-        sql = f"SELECT box.uid FROM {source.format(table='state', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
+        sql = f"SELECT box.uid FROM {source.format(table='entry', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
         try:
             with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
                 return [uid for (uid,) in shard.execute(sql, (*bindings, asked))] if shard.indexed() else there
@@ -206,7 +201,7 @@ class SqliteBox:
         texts = {"header": "text.header", "body": "text.body", "text": "text.header, text.body"}[place]
         source, bindings = _within(wanted, self.mailbox)
         with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
-            source = source.format(table="state", joins=" CROSS JOIN text ON text.mid = box.mid")
+            source = source.format(table="entry", joins=" CROSS JOIN text ON text.mid = box.mid")
             return [uid for uid, *kept in shard.execute(f"SELECT box.uid, {texts} FROM {source}", bindings) if _holds(words, map(unpack, kept))]
 
     def _columns(self, names: Sequence[str], uids: Ranges, kept: bool) -> tuple[list[tuple], list[int]]:
@@ -251,7 +246,7 @@ def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int]:
     if (derived or texts) and not witness:
         columns.append("derived.version")
         witness = len(columns) - 1
-    source = (RUN if run else RUNS).format(table="tomb" if kept else "state", joins=joins)
+    source = (RUN if run else RUNS).format(table="tomb" if kept else "entry", joins=joins)
     return f"SELECT {', '.join(columns)} FROM {source}", witness
 
 

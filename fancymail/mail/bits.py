@@ -1,6 +1,6 @@
 """Flags of many messages at once: of an array of 64-bit words each octet that changes is translated by a table, a few nanoseconds a message.
 
-Used by core/imap/image.py. It knows arrays of type "Q" and nothing of what their bits mean.
+Used by core/imap and storage/sqlite/marks.py. It knows arrays of type "Q" and nothing of what their bits mean.
 """
 
 from __future__ import annotations

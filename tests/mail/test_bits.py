@@ -5,7 +5,7 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.core.imap.bits import having, masked
+from fancymail.mail.bits import having, masked
 
 WORDS = st.lists(st.integers(0, 2**64 - 1), max_size=30)
 BITS = st.integers(0, 2**64 - 1)

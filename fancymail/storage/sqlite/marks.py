@@ -1,0 +1,198 @@
+"""Flags and modseqs, packed: a row of `marks` holds those of 250 UIDs, so marking a whole mailbox read rewrites a few pages, and a SELECT reads them.
+
+Used by storage/sqlite/{account,annotations,delivery,moving,reader}.py inside their transactions. A row is as many pairs of little-endian 64-bit words,
+flags and modseq, as it has UIDs up to its last one; a modseq of 0 says that there is no such message, since the first modseq is above it.
+Beside them stands what lets a row be skipped unread: how many messages, how many \\Deleted ones, the highest modseq. It keeps `marks` and
+`entry` in step with nobody: whoever adds or takes a message does it in both.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from fancymail.mail import uidset
+from fancymail.mail.bits import having, masked
+from fancymail.mail.mailbox import DELETED, SEEN
+from fancymail.mail.uidset import LARGEST, Ranges
+from fancymail.storage.ports.mailboxes import State
+from fancymail.storage.sqlite.shard import ReadShard, Shard
+
+SPAN = 250                      # UIDs of a row: it fills a page of the database
+ALL: Ranges = [(1, LARGEST)]
+PLACES = 1 << 25                # rows that a mailbox may have; its number stands above them
+
+_WITHIN = "place BETWEEN ? AND ?"
+_ROW = f"SELECT place, octets FROM marks WHERE {_WITHIN}"
+_SINCE = f"SELECT place, octets FROM marks WHERE {_WITHIN} AND modseq > ?"
+_DELETED = f"SELECT place, octets FROM marks INDEXED BY marks_deleted WHERE {_WITHIN} AND deleted > 0"
+_KEEP = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)"
+
+Spans = list[tuple[int, int]]
+
+
+class Marked(NamedTuple):
+    """What a change of flags did."""
+
+    changed: Ranges
+    refused: Ranges             # changed since the modseq that was the limit, so they were left alone
+    unseen: int                 # how many more there are now
+    deleted: int
+
+
+class Row:
+    """The marks of the UIDs from `first` on: flags and modseqs, parallel."""
+
+    __slots__ = ("place", "first", "flags", "modseqs")
+
+    def __init__(self, place: int, octets: bytes = b"") -> None:
+        self.place, self.first = place, place % PLACES * SPAN + 1
+        words = _words(octets)
+        self.flags, self.modseqs = words[::2], words[1::2]
+
+    def present(self, spans: Spans) -> list[int]:
+        """The places of messages in some spans of it."""
+        modseqs = self.modseqs
+        return [index for low, high in spans for index in range(low, min(high, len(modseqs))) if modseqs[index]]
+
+    def set(self, index: int, flags: int, modseq: int) -> None:
+        """Give a UID its marks."""
+        lacking = index + 1 - len(self.flags)
+        if lacking > 0:
+            self.flags.frombytes(bytes(8 * lacking))
+            self.modseqs.frombytes(bytes(8 * lacking))
+        self.flags[index], self.modseqs[index] = flags, modseq
+
+    def packed(self) -> tuple:
+        """As a row of the table."""
+        words = array("Q", bytes(16 * len(self.flags)))
+        words[::2], words[1::2] = self.flags, self.modseqs
+        return (self.place, len(self.modseqs) - self.modseqs.count(0), having(self.flags, DELETED), max(self.modseqs, default=0), _octets(words))
+
+
+def load(shard: Shard | ReadShard, mailbox: int) -> tuple[array, array, array]:
+    """UIDs, flags and modseqs of a whole mailbox, parallel, by UID."""
+    uids, words = array("I"), array("Q")
+    for place, messages, octets in shard.execute(f"SELECT place, messages, octets FROM marks WHERE {_WITHIN}", _places(mailbox, 0, PLACES - 1)):
+        first, count = place % PLACES * SPAN + 1, len(octets) // 16
+        if messages == count:
+            uids.extend(range(first, first + count))
+            words.frombytes(octets)
+        else:
+            row = Row(place, octets)
+            for index in row.present([(0, count)]):
+                uids.append(first + index)
+                words.frombytes(octets[16 * index:16 * index + 16])
+    if sys.byteorder == "big":
+        words.byteswap()
+    return uids, words[::2], words[1::2]
+
+
+def states(shard: Shard | ReadShard, mailbox: int, uids: Ranges = ALL, modseq: int = 0) -> list[State]:
+    """Those of a set of UIDs that changed after `modseq`, by UID."""
+    found = []
+    for row, spans in _rows(shard, mailbox, uids, _SINCE, modseq):
+        first, flags, modseqs = row.first, row.flags, row.modseqs
+        found += [State(first + index, flags[index], modseqs[index]) for index in row.present(spans) if modseqs[index] > modseq]
+    return found
+
+
+def add(shard: Shard, mailbox: int, added: Iterable[tuple[int, int, int]]) -> None:
+    """Give messages their marks: (uid, flags, modseq) by UID."""
+    rows = []
+    for window, group in groupby(added, lambda state: (state[0] - 1) // SPAN):
+        (place, _) = _places(mailbox, window, window)
+        row = Row(*(shard.one(_ROW, (place, place)) or (place,)))
+        for uid, flags, modseq in group:
+            row.set(uid - row.first, flags, modseq)
+        rows.append(row)
+    _write(shard, rows)
+
+
+def change(shard: Shard, mailbox: int, uids: Ranges, masks: tuple[int, int], modseq: int, limit: int | None) -> Marked:
+    """First clear, then set bits (masks: those to set, those to clear), where the modseq is at most `limit`; what changes gets `modseq`."""
+    rows, changed, refused, unseen, deleted = [], [], [], 0, 0
+    for row, spans in _rows(shard, mailbox, uids, _ROW):
+        before, after, first = row.flags, masked(row.flags, *masks), row.first
+        there = row.present(spans)
+        if limit is not None:
+            refused += [first + index for index in there if row.modseqs[index] > limit]
+            there = [index for index in there if row.modseqs[index] <= limit]
+        runs = uidset.compress([index for index in there if after[index] != before[index]])
+        for low, last in runs:
+            part = slice(low, last + 1)
+            unseen += having(before[part], SEEN) - having(after[part], SEEN)
+            deleted += having(after[part], DELETED) - having(before[part], DELETED)
+            row.flags[part], row.modseqs[part] = after[part], array("Q", [modseq]) * (last + 1 - low)
+            changed.append((first + low, first + last))
+        if runs:
+            rows.append(row)
+    _write(shard, rows)
+    return Marked(_joined(changed), uidset.compress(refused), unseen, deleted)
+
+
+def take(shard: Shard, mailbox: int, uids: Ranges, deleted: bool = False) -> list[tuple[int, int]]:
+    """Take messages away: (uid, flags) of those that went, by UID. deleted: only those that are marked \\Deleted."""
+    rows, went = [], []
+    for row, spans in _rows(shard, mailbox, uids, _DELETED if deleted else _ROW):
+        there = [index for index in row.present(spans) if not deleted or row.flags[index] & DELETED]
+        went += [(row.first + index, row.flags[index]) for index in there]
+        for index in there:
+            row.flags[index] = row.modseqs[index] = 0
+        if there:
+            rows.append(row)
+    _write(shard, rows)
+    return went
+
+
+def drop(shard: Shard, mailbox: int) -> None:
+    """All of a mailbox."""
+    shard.execute(f"DELETE FROM marks WHERE {_WITHIN}", _places(mailbox, 0, PLACES - 1))
+
+
+def _write(shard: Shard, rows: Sequence[Row]) -> None:
+    """Keep rows; those without a message go."""
+    packed = [row.packed() for row in rows]
+    if packed:
+        shard.connection.executemany(_KEEP, [row for row in packed if row[1]])
+        shard.connection.executemany("DELETE FROM marks WHERE place = ?", [row[:1] for row in packed if not row[1]])
+
+
+def _rows(shard: Shard | ReadShard, mailbox: int, uids: Ranges, sql: str, *more: int) -> Iterator[tuple[Row, Spans]]:
+    """The rows that a set of UIDs touches, each read once, and which spans of each are asked."""
+    at = 0
+    for first, last in uidset.merge(((first - 1) // SPAN, (last - 1) // SPAN) for first, last in uids):
+        for place, octets in shard.execute(sql, (*_places(mailbox, first, last), *more)).fetchall():
+            row = Row(place, octets)
+            while uids[at][1] < row.first:
+                at += 1
+            spans, behind, beyond = [], at, row.first + SPAN
+            while behind < len(uids) and uids[behind][0] < beyond:
+                spans.append((max(uids[behind][0] - row.first, 0), min(uids[behind][1] + 1, beyond) - row.first))
+                behind += 1
+            yield row, spans
+
+
+def _joined(pairs: Ranges) -> Ranges:
+    """Ascending pairs, those that touch made one."""
+    return uidset.merge(pairs) if len(pairs) > 1 else pairs
+
+
+def _places(mailbox: int, first: int, last: int) -> tuple[int, int]:
+    return mailbox * PLACES + first, mailbox * PLACES + last
+
+
+def _words(octets: bytes) -> array:
+    words = array("Q", octets)
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words
+
+
+def _octets(words: array) -> bytes:
+    if sys.byteorder == "big":
+        words.byteswap()
+    return words.tobytes()
