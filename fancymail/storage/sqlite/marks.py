@@ -2,7 +2,7 @@
 
 Used by storage/sqlite/{account,annotations,delivery,moving,reader}.py inside their transactions. A row is as many pairs of little-endian 64-bit words,
 flags and modseq, as it has UIDs up to its last one; a modseq of 0 says that there is no such message, since the first modseq is above it.
-Beside them stands what lets a row be skipped unread: how many messages, how many \\Deleted ones, the highest modseq. It keeps `marks` and
+Beside them stands what lets a row be skipped unread: how many messages, how many \\Deleted ones, and a modseq that none is above. It keeps `marks` and
 `entry` in step with nobody: whoever adds or takes a message does it in both.
 """
 
@@ -26,10 +26,11 @@ ALL: Ranges = [(1, LARGEST)]
 PLACES = 1 << 25                # rows that a mailbox may have; its number stands above them
 
 _WITHIN = "place BETWEEN ? AND ?"
-_ROW = f"SELECT place, octets FROM marks WHERE {_WITHIN}"
-_SINCE = f"SELECT place, octets FROM marks WHERE {_WITHIN} AND modseq > ?"
-_DELETED = f"SELECT place, octets FROM marks INDEXED BY marks_deleted WHERE {_WITHIN} AND deleted > 0"
-_KEEP = "INSERT OR REPLACE INTO marks VALUES (?, ?, ?, ?, ?)"
+_ROW = f"SELECT * FROM marks WHERE {_WITHIN}"
+_SINCE = f"SELECT * FROM marks WHERE {_WITHIN} AND modseq > ?"
+_DELETED = f"SELECT * FROM marks INDEXED BY marks_deleted WHERE {_WITHIN} AND deleted > 0"
+_KEEP = ("INSERT INTO marks VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET messages = excluded.messages, deleted = excluded.deleted, "
+         "modseq = excluded.modseq, octets = excluded.octets")
 
 Spans = list[tuple[int, int]]
 
@@ -46,31 +47,35 @@ class Marked(NamedTuple):
 class Row:
     """The marks of the UIDs from `first` on: flags and modseqs, parallel."""
 
-    __slots__ = ("place", "first", "flags", "modseqs")
+    __slots__ = ("place", "messages", "deleted", "modseq", "first", "flags", "modseqs")
 
-    def __init__(self, place: int, octets: bytes = b"") -> None:
-        self.place, self.first = place, place % PLACES * SPAN + 1
+    def __init__(self, place: int, messages: int = 0, deleted: int = 0, modseq: int = 0, octets: bytes = b"") -> None:
+        self.place, self.messages, self.deleted, self.modseq = place, messages, deleted, modseq
+        self.first = place % PLACES * SPAN + 1
         words = _words(octets)
         self.flags, self.modseqs = words[::2], words[1::2]
 
-    def present(self, spans: Spans) -> list[int]:
+    def present(self, spans: Spans) -> Sequence[int]:
         """The places of messages in some spans of it."""
         modseqs = self.modseqs
+        if len(spans) == 1 and self.messages == len(modseqs):
+            return range(spans[0][0], min(spans[0][1], self.messages))
         return [index for low, high in spans for index in range(low, min(high, len(modseqs))) if modseqs[index]]
 
     def set(self, index: int, flags: int, modseq: int) -> None:
-        """Give a UID its marks."""
+        """Give a new message its marks."""
         lacking = index + 1 - len(self.flags)
         if lacking > 0:
             self.flags.frombytes(bytes(8 * lacking))
             self.modseqs.frombytes(bytes(8 * lacking))
         self.flags[index], self.modseqs[index] = flags, modseq
+        self.messages, self.deleted, self.modseq = self.messages + 1, self.deleted + bool(flags & DELETED), max(self.modseq, modseq)
 
     def packed(self) -> tuple:
         """As a row of the table."""
         words = array("Q", bytes(16 * len(self.flags)))
         words[::2], words[1::2] = self.flags, self.modseqs
-        return (self.place, len(self.modseqs) - self.modseqs.count(0), having(self.flags, DELETED), max(self.modseqs, default=0), _octets(words))
+        return self.place, self.messages, self.deleted, self.modseq, _octets(words)
 
 
 def load(shard: Shard | ReadShard, mailbox: int) -> tuple[array, array, array]:
@@ -82,8 +87,7 @@ def load(shard: Shard | ReadShard, mailbox: int) -> tuple[array, array, array]:
             uids.extend(range(first, first + count))
             words.frombytes(octets)
         else:
-            row = Row(place, octets)
-            for index in row.present([(0, count)]):
+            for index in Row(place, messages, octets=octets).present([(0, count)]):
                 uids.append(first + index)
                 words.frombytes(octets[16 * index:16 * index + 16])
     if sys.byteorder == "big":
@@ -114,24 +118,25 @@ def add(shard: Shard, mailbox: int, added: Iterable[tuple[int, int, int]]) -> No
 
 def change(shard: Shard, mailbox: int, uids: Ranges, masks: tuple[int, int], modseq: int, limit: int | None) -> Marked:
     """First clear, then set bits (masks: those to set, those to clear), where the modseq is at most `limit`; what changes gets `modseq`."""
-    rows, changed, refused, unseen, deleted = [], [], [], 0, 0
+    rows, changed, refused, unseen, deleted, (add, remove) = [], [], [], 0, 0, masks
     for row, spans in _rows(shard, mailbox, uids, _ROW):
-        before, after, first = row.flags, masked(row.flags, *masks), row.first
-        there = row.present(spans)
-        if limit is not None:
-            refused += [first + index for index in there if row.modseqs[index] > limit]
-            there = [index for index in there if row.modseqs[index] <= limit]
-        runs = uidset.compress([index for index in there if after[index] != before[index]])
+        first, flags, modseqs, there = row.first, row.flags, row.modseqs, row.present(spans)
+        if limit is not None and row.modseq > limit:
+            refused += [first + index for index in there if modseqs[index] > limit]
+            there = [index for index in there if modseqs[index] <= limit]
+        runs = uidset.compress([index for index in there if flags[index] & ~remove | add != flags[index]])
         for low, last in runs:
-            part = slice(low, last + 1)
-            unseen += having(before[part], SEEN) - having(after[part], SEEN)
-            deleted += having(after[part], DELETED) - having(before[part], DELETED)
-            row.flags[part], row.modseqs[part] = after[part], array("Q", [modseq]) * (last + 1 - low)
+            part, had = slice(low, last + 1), flags[low:last + 1]
+            flags[part], modseqs[part] = masked(had, add, remove), array("Q", [modseq]) * len(had)
+            unseen -= _gained(had, masks, SEEN)
+            row.deleted += (gained := _gained(had, masks, DELETED))
+            deleted += gained
             changed.append((first + low, first + last))
         if runs:
+            row.modseq = modseq
             rows.append(row)
     _write(shard, rows)
-    return Marked(_joined(changed), uidset.compress(refused), unseen, deleted)
+    return Marked(uidset.merge(changed), uidset.compress(refused), unseen, deleted)
 
 
 def take(shard: Shard, mailbox: int, uids: Ranges, deleted: bool = False) -> list[tuple[int, int]]:
@@ -140,6 +145,7 @@ def take(shard: Shard, mailbox: int, uids: Ranges, deleted: bool = False) -> lis
     for row, spans in _rows(shard, mailbox, uids, _DELETED if deleted else _ROW):
         there = [index for index in row.present(spans) if not deleted or row.flags[index] & DELETED]
         went += [(row.first + index, row.flags[index]) for index in there]
+        row.messages, row.deleted = row.messages - len(there), row.deleted - sum(bool(row.flags[index] & DELETED) for index in there)
         for index in there:
             row.flags[index] = row.modseqs[index] = 0
         if there:
@@ -155,30 +161,36 @@ def drop(shard: Shard, mailbox: int) -> None:
 
 def _write(shard: Shard, rows: Sequence[Row]) -> None:
     """Keep rows; those without a message go."""
-    packed = [row.packed() for row in rows]
-    if packed:
-        shard.connection.executemany(_KEEP, [row for row in packed if row[1]])
-        shard.connection.executemany("DELETE FROM marks WHERE place = ?", [row[:1] for row in packed if not row[1]])
+    for row in rows:
+        if row.messages:
+            shard.execute(_KEEP, row.packed())
+        else:
+            shard.execute("DELETE FROM marks WHERE place = ?", (row.place,))
 
 
 def _rows(shard: Shard | ReadShard, mailbox: int, uids: Ranges, sql: str, *more: int) -> Iterator[tuple[Row, Spans]]:
     """The rows that a set of UIDs touches, each read once, and which spans of each are asked."""
     at = 0
-    for first, last in uidset.merge(((first - 1) // SPAN, (last - 1) // SPAN) for first, last in uids):
-        for place, octets in shard.execute(sql, (*_places(mailbox, first, last), *more)).fetchall():
-            row = Row(place, octets)
-            while uids[at][1] < row.first:
+    for window, last in uidset.merge(((first - 1) // SPAN, (last - 1) // SPAN) for first, last in uids):
+        for columns in shard.execute(sql, (*_places(mailbox, window, last), *more)).fetchall():
+            row = Row(*columns)
+            before, behind = row.first - 1, row.first + SPAN
+            while uids[at][1] <= before:
                 at += 1
-            spans, behind, beyond = [], at, row.first + SPAN
-            while behind < len(uids) and uids[behind][0] < beyond:
-                spans.append((max(uids[behind][0] - row.first, 0), min(uids[behind][1] + 1, beyond) - row.first))
-                behind += 1
-            yield row, spans
+            asked = at
+            while asked < len(uids) and uids[asked][0] < behind:
+                asked += 1
+            yield row, [(first - row.first if first > before else 0, (final + 1 if final < behind else behind) - row.first)
+                        for first, final in uids[at:asked]]
 
 
-def _joined(pairs: Ranges) -> Ranges:
-    """Ascending pairs, those that touch made one."""
-    return uidset.merge(pairs) if len(pairs) > 1 else pairs
+def _gained(before: array, masks: tuple[int, int], bit: int) -> int:
+    """How many more of these have a bit now."""
+    add, remove = masks
+    if not (add | remove) & bit:
+        return 0
+    had = having(before, bit)
+    return len(before) - had if add & bit else -had
 
 
 def _places(mailbox: int, first: int, last: int) -> tuple[int, int]:
