@@ -22,6 +22,16 @@ def masked(words: array, add: int, remove: int) -> array:
     return array("Q", bytes(octets))
 
 
+def changing(words: array, add: int, remove: int) -> bytes:
+    """Which of the words `masked` would make others: an octet of each, 1 or 0."""
+    octets, changed = bytes(words), 0
+    for number, place in enumerate(OCTETS):
+        adding, removing = add >> 8 * number & 255, remove >> 8 * number & 255
+        if adding or removing:
+            changed |= int.from_bytes(octets[place::8].translate(_differing(adding, removing)), "big")
+    return changed.to_bytes(len(words), "big")
+
+
 def having(words: array, bit: int) -> int:
     """How many of the words have a bit."""
     number = (bit.bit_length() - 1) // 8
@@ -32,6 +42,11 @@ def having(words: array, bit: int) -> int:
 @lru_cache(64)
 def _table(add: int, remove: int) -> bytes:
     return bytes([octet & ~remove | add for octet in range(256)])
+
+
+@lru_cache(64)
+def _differing(add: int, remove: int) -> bytes:
+    return bytes([octet & ~remove | add != octet for octet in range(256)])
 
 
 @lru_cache(8)

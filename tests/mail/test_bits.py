@@ -5,10 +5,15 @@ from array import array
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.mail.bits import having, masked
+from fancymail.mail.bits import changing, having, masked
 
 WORDS = st.lists(st.integers(0, 2**64 - 1), max_size=30)
 BITS = st.integers(0, 2**64 - 1)
+
+
+@given(WORDS, BITS, BITS)
+def test_which_of_them_change(words, add, remove):
+    assert list(changing(array("Q", words), add, remove)) == [word & ~remove | add != word for word in words]
 
 
 @given(WORDS, BITS, BITS)

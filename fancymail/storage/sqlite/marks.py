@@ -8,6 +8,7 @@ Beside them stands what lets a row be skipped unread: how many messages, how man
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from fancymail.mail import uidset
-from fancymail.mail.bits import having, masked
+from fancymail.mail.bits import changing, having, masked
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.ports.mailboxes import State
@@ -31,6 +32,8 @@ _SINCE = f"SELECT * FROM marks WHERE {_WITHIN} AND modseq > ?"
 _DELETED = f"SELECT * FROM marks INDEXED BY marks_deleted WHERE {_WITHIN} AND deleted > 0"
 _KEEP = ("INSERT INTO marks VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET messages = excluded.messages, deleted = excluded.deleted, "
          "modseq = excluded.modseq, octets = excluded.octets")
+
+_RUN = re.compile(b"\1+")
 
 Spans = list[tuple[int, int]]
 
@@ -61,6 +64,18 @@ class Row:
         if len(spans) == 1 and self.messages == len(modseqs):
             return range(spans[0][0], min(spans[0][1], self.messages))
         return [index for low, high in spans for index in range(low, min(high, len(modseqs))) if modseqs[index]]
+
+    def flips(self, spans: Spans, masks: tuple[int, int], limit: int | None) -> Spans:
+        """Where in some spans there are messages, changed at `limit` or before, whose flags the masks would change."""
+        found = []
+        for low, high in spans:
+            modseqs = self.modseqs[low:high]
+            flips = changing(self.flags[low:high], *masks)
+            if limit is not None or self.messages < len(self.modseqs):
+                most = self.modseq if limit is None else limit
+                flips = bytes([flip and 0 < modseq <= most for flip, modseq in zip(flips, modseqs)])
+            found += [(low + run.start(), low + run.end()) for run in _RUN.finditer(flips)]
+        return found
 
     def set(self, index: int, flags: int, modseq: int) -> None:
         """Give a new message its marks."""
@@ -118,21 +133,19 @@ def add(shard: Shard, mailbox: int, added: Iterable[tuple[int, int, int]]) -> No
 
 def change(shard: Shard, mailbox: int, uids: Ranges, masks: tuple[int, int], modseq: int, limit: int | None) -> Marked:
     """First clear, then set bits (masks: those to set, those to clear), where the modseq is at most `limit`; what changes gets `modseq`."""
-    rows, changed, refused, unseen, deleted, (add, remove) = [], [], [], 0, 0, masks
+    rows, changed, refused, unseen, deleted = [], [], [], 0, 0
     for row, spans in _rows(shard, mailbox, uids, _ROW):
-        first, flags, modseqs, there = row.first, row.flags, row.modseqs, row.present(spans)
+        flags, modseqs, before = row.flags, row.modseqs, len(changed)
         if limit is not None and row.modseq > limit:
-            refused += [first + index for index in there if modseqs[index] > limit]
-            there = [index for index in there if modseqs[index] <= limit]
-        runs = uidset.compress([index for index in there if flags[index] & ~remove | add != flags[index]])
-        for low, last in runs:
-            part, had = slice(low, last + 1), flags[low:last + 1]
-            flags[part], modseqs[part] = masked(had, add, remove), array("Q", [modseq]) * len(had)
+            refused += [row.first + index for index in row.present(spans) if modseqs[index] > limit]
+        for low, high in row.flips(spans, masks, limit):
+            had = flags[low:high]
+            flags[low:high], modseqs[low:high] = masked(had, *masks), array("Q", [modseq]) * len(had)
             unseen -= _gained(had, masks, SEEN)
             row.deleted += (gained := _gained(had, masks, DELETED))
             deleted += gained
-            changed.append((first + low, first + last))
-        if runs:
+            changed.append((row.first + low, row.first + high - 1))
+        if len(changed) > before:
             row.modseq = modseq
             rows.append(row)
     _write(shard, rows)
