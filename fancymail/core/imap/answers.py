@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.view import View, set_text
 from fancymail.mail.imap.search import Return
 from fancymail.mail.imap.strings import mailbox_name
+from fancymail.mail.uidset import compress
 
 
 def listed(view: View, word: bytes, places: Sequence[int], uid: bool, modseq: bool = False) -> bytes:

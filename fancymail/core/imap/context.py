@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.search import search
 from fancymail.core.imap.sort import sort
 from fancymail.core.imap.view import News, View, set_text
 from fancymail.mail.imap.search import Criterion, Key
+from fancymail.mail.uidset import compress
 from fancymail.storage.ports.reader import BoxReader
 
 MOST = 16                           # contexts of one session; beyond: OK [NOUPDATE "tag"] (RFC 5267 4.3.1)

@@ -14,10 +14,11 @@ from typing import NamedTuple
 from fancymail.core.imap import sections
 from fancymail.core.imap.content import Letter, value_of
 from fancymail.core.imap.plan import COLUMNS, STATES, Plan, plan
-from fancymail.core.imap.ranges import compress, runs
+from fancymail.core.imap.ranges import runs
 from fancymail.core.imap.telling import flag_words
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap.fetch import FLAGS, UID, Binary, Item, Items, Section
+from fancymail.mail.uidset import compress
 from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
 
 MESSAGES = 1_000                    # rendered at once: about 2 ms

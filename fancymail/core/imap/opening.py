@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from itertools import islice
 
-from fancymail.core.imap.ranges import common, compress, without
+from fancymail.core.imap.ranges import common, without
 from fancymail.core.imap.view import View, set_text
 from fancymail.mail.imap.sequence import SequenceSet
 from fancymail.mail.imap.strings import mailbox_name
 from fancymail.mail.mailbox import DELIMITER, SEEN
-from fancymail.mail.uidset import LARGEST, Ranges
+from fancymail.mail.uidset import LARGEST, Ranges, compress
 
 
 def opening(view: View) -> list[bytes]:

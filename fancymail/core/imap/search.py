@@ -13,11 +13,10 @@ from functools import cached_property
 from fancymail.core.imap.dates import DAY, day_of
 from fancymail.core.imap.fetch import read_columns
 from fancymail.core.imap.folding import fold, fold_key
-from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap import search as keys
 from fancymail.mail.imap.search import Key
-from fancymail.mail.uidset import contains
+from fancymail.mail.uidset import compress, contains
 from fancymail.storage.ports.reader import BoxReader
 
 SLICE = 1_000                       # messages whose columns or texts are looked at between two turns

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from fancymail.core.imap.image import BoxImage, Step
-from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.telling import tell_flags
 from fancymail.mail.imap.sequence import SequenceSet
 from fancymail.mail.mailbox import SYSTEM_BITS
-from fancymail.mail.uidset import Ranges, contains, merge
+from fancymail.mail.uidset import Ranges, compress, contains, merge
 
 Spans = list[tuple[int, int]]       # places in a view: (first, behind the last), from 0, ascending
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from fancymail.core.imap.fetch import Outcome, fetch
 from fancymail.core.imap.notify import SERVER, Annotated, Changed, Known, Notice, Watch
-from fancymail.core.imap.ranges import compress
 from fancymail.core.imap.view import News
 from fancymail.ipc.message import IpcError
 from fancymail.mail.imap.fetch import UID, Items
+from fancymail.mail.uidset import compress
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
 from fancymail.servers.imap.boxes import counters, visible
