@@ -193,7 +193,8 @@ class SqliteAccount(Annotations):
         for flags, group in groupby(went, itemgetter(1)):
             for first, last in uidset.compress([uid for uid, _ in group]):
                 (size,) = self.shard.one(f"SELECT ifnull(sum({SIZE}), 0) FROM entry JOIN msg USING (mid) WHERE {RANGE}", (box.id, first, last))
-                self.shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, ?, mid, savedate, ? FROM entry WHERE {RANGE}", (flags, now, box.id, first, last))
+                self.shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, ?, mid, savedate, ? FROM entry WHERE {RANGE}",
+                                   (flags, now, box.id, first, last))
                 self.shard.execute(f"DELETE FROM entry WHERE {RANGE}", (box.id, first, last))
                 octets += size
         return octets

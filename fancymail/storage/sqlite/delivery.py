@@ -1,7 +1,7 @@
 """Adding messages to mailboxes in SQLite: the hot path of delivery, a handful of prepared statements per message.
 
-Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its small content, its entry, its marks and
-the counters are rows of one transaction: either all of them survive a crash or none.
+Called by storage/sqlite/account.py inside a transaction. The record that suppresses duplicates, the message, its small content, its entry, its marks
+and the counters are rows of one transaction: either all of them survive a crash or none.
 """
 
 from __future__ import annotations

@@ -170,9 +170,11 @@ STEPS = (
             span AS (SELECT mailbox, (uid - 1) / 250 AS window, max(uid) AS last, count(*) AS messages, sum(flags & 8 <> 0) AS deleted,
                 max(modseq) AS modseq FROM state GROUP BY 1, 2)
             SELECT mailbox * 33554432 + window, messages, deleted, modseq, (SELECT unhex(group_concat(
-                substr(pair, 15, 2) || substr(pair, 13, 2) || substr(pair, 11, 2) || substr(pair, 9, 2) || substr(pair, 7, 2) || substr(pair, 5,
-                2) || substr(pair, 3, 2) || substr(pair, 1, 2) || substr(pair, 31, 2) || substr(pair, 29, 2) || substr(pair, 27, 2) ||
-                substr(pair, 25, 2) || substr(pair, 23, 2) || substr(pair, 21, 2) || substr(pair, 19, 2) || substr(pair, 17, 2), '' ORDER BY number)) FROM (
+                substr(pair, 15, 2) || substr(pair, 13, 2) || substr(pair, 11, 2) || substr(pair, 9, 2) || substr(pair, 7, 2) ||
+                substr(pair, 5, 2) || substr(pair, 3, 2) || substr(pair, 1, 2) || substr(pair, 31, 2) || substr(pair, 29, 2) ||
+                substr(pair, 27, 2) || substr(pair, 25, 2) || substr(pair, 23, 2) || substr(pair, 21, 2) || substr(pair, 19, 2) ||
+                substr(pair, 17, 2),
+                '' ORDER BY number)) FROM (
                 SELECT number, printf('%016X%016X', ifnull(state.flags, 0), ifnull(state.modseq, 0)) AS pair FROM slot LEFT JOIN state
                 ON state.mailbox = span.mailbox AND state.uid = window * 250 + 1 + number WHERE window * 250 + 1 + number <= last)) FROM span;
         DROP INDEX state_deleted;

@@ -1,9 +1,9 @@
-"""Flags and modseqs, packed: a row of `marks` holds those of 250 UIDs, so marking a whole mailbox read rewrites a few pages, and a SELECT reads them.
+"""Flags and modseqs, packed: a row of `marks` holds those of 250 UIDs. Marking a whole mailbox read rewrites a few pages; SELECT reads them.
 
-Used by storage/sqlite/{account,annotations,delivery,moving,reader}.py inside their transactions. A row is as many pairs of little-endian 64-bit words,
-flags and modseq, as it has UIDs up to its last one; a modseq of 0 says that there is no such message, since the first modseq is above it.
-Beside them stands what lets a row be skipped unread: how many messages, how many \\Deleted ones, and a modseq that none is above. It keeps `marks` and
-`entry` in step with nobody: whoever adds or takes a message does it in both.
+Used by storage/sqlite/{account,annotations,delivery,moving,reader}.py inside their transactions. A row is as many pairs of little-endian 64-bit
+words, flags and modseq, as it has UIDs up to its last one; a modseq of 0 says that there is no such message, since all modseqs are above it.
+Beside them stands what lets a row be skipped unread: how many messages, how many \\Deleted ones, and a modseq that none is above. It does not
+keep `entry` in step: whoever adds or takes a message does it in both.
 """
 
 from __future__ import annotations
