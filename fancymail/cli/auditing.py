@@ -58,7 +58,11 @@ def fsck(tool: Tool, contents: bool, adopt: bool) -> None:
 
 
 def _facts(tool: Tool, contents: bool) -> dict:
-    queues, mail = _ask(tool, "queue", "audit"), _ask(tool, "mailbox", "audit", int(contents))
+    return stated(_ask(tool, "queue", "audit"), _ask(tool, "mailbox", "audit", int(contents)))
+
+
+def stated(queues: dict, mail: dict) -> dict:
+    """The statement of the audit, of what both daemons answered to `audit`."""
     right = not any(books["difference"] or books["missing"] for books in queues.values()) and not (mail["miscounted"] or mail["missing"])
     return {"right": right, "queues": queues, "mailboxes": mail}
 

@@ -112,7 +112,7 @@ class QueueManager:
         while len(taken) < count and (claimed := self._claim(queue, count - len(taken))):
             deadline = self.monotonic() + self.options.queues[queue].lease
             for entry in claimed:
-                if not self._present(entry):
+                if not self.present(entry):
                     continue
                 self.leases.take(queue, entry.id, holder, deadline, popped)
                 taken.append(entry)
@@ -212,7 +212,7 @@ class QueueManager:
         if self.intake.was_ended(id):
             return
         entry = self._known(queue, id)
-        if entry.state in PLACE or not self._present(entry):
+        if entry.state in PLACE or not self.present(entry):
             return
         loop = asyncio.get_running_loop()
         try:
@@ -275,7 +275,7 @@ class QueueManager:
 
     def _expire(self, queue: str, id: str, blame: bool) -> None:
         entry = self.index.find(id)
-        if entry is None or entry.state is not State.LEASED or not self._present(entry):
+        if entry is None or entry.state is not State.LEASED or not self.present(entry):
             return
         self.counters["leases_expired"] += 1
         entry.deaths += blame
@@ -293,7 +293,7 @@ class QueueManager:
     def _bury(self, queue: str, id: str) -> None:
         """Put a message aside. Its row is on the disk by now: nobody looks into dead/ for files that no row names."""
         entry, lease = self.index.find(id), self.leases.get(id)
-        if entry is not None and entry.state is State.LEASED and lease and not lease.holder and self._present(entry):
+        if entry is not None and entry.state is State.LEASED and lease and not lease.holder and self.present(entry):
             self.set_aside(entry, State.DEAD)
             self.leases.end(id)
 
@@ -387,7 +387,7 @@ class QueueManager:
         self._next_due[queue] = self.index.next_due(queue)
         return claimed
 
-    def _present(self, entry: Entry) -> bool:
+    def present(self, entry: Entry) -> bool:
         """Whether a message's file is in its folder. When somebody removed it, that settled it; when a crash came between moving
         a file and writing it down, the file tells."""
         place = self.spool.find(entry.queue, entry.id)

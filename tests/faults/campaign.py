@@ -23,7 +23,7 @@ from tests.faults.report import COUNTED
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(os.environ.get("FAULTS_FOLDER", ROOT / "build" / "faults"))
-ROUNDS = 3              # seeds, unless told otherwise: with what has no seed about three quarters of an hour on two busy cores
+ROUNDS = 2              # seeds, unless told otherwise: with what has no seed about three quarters of an hour on two busy cores
 FLAT = "not seeded"     # marks of what is run once
 ROUND = "seeded and slow"
 

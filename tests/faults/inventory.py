@@ -1,16 +1,23 @@
 """What a state folder still holds, as its own daemons see it after a boot: messages in queues and mailboxes, by recipient.
 
-Used on what a crash left (tests/faults/crash_states.py). fm-queue starts on it and is asked; mailboxes are read by fm-imap's reader.
+Used on what a crash left (tests/faults/crash_states.py). fm-queue starts on it and is asked; mailboxes are read by fm-imap's reader. Then
+`fmctl audit --contents` must state that all is right, and `fmctl fsck` find nothing to mend: what they ask of fm-queue is asked of it, and what
+they ask of fm-mailbox is asked of its core, since fm-mailbox itself would begin to deliver.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fancymail.cli.auditing import stated
+from fancymail.core.mailbox_audit import Books, MailboxAudit
+from fancymail.core.mailboxes import Mailboxes
 from fancymail.servers.queue.daemon import QueueServer
+from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.slots import SlotError, read_slot
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from tests.faults.laboratory import LOCAL, from_disk
@@ -23,13 +30,13 @@ QUEUES = ("incoming", "outgoing")
 
 @dataclass
 class Holdings:
-    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `torn`: ids whose slot is not whole; `difference`: how
-    many messages the queue's books cannot account for."""
+    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `torn`: ids whose slot is not whole; `wrong`: what the
+    audit and fsck say."""
 
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     queued: dict[str, tuple[str, str]] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
-    difference: int = 0
+    wrong: list[str] = field(default_factory=list)
 
 
 async def inventory(state: Path) -> Holdings:
@@ -40,23 +47,42 @@ async def inventory(state: Path) -> Holdings:
         holdings.messages += [(user, content) for content in await from_disk(state / "mail", user)]
     async with running(QueueServer, state, TABLES):
         with operator(state, "queue") as queue:
-            books = await _until_all_is_known(queue)
-            holdings.difference = sum(abs(book["difference"]) for book in books.values())
+            await _until_all_is_known(queue)
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
                     _look(state / "queues" / name / row.text(0), holdings)
+            holdings.wrong = await audited(state, queue)
     return holdings
 
 
-async def _until_all_is_known(queue) -> dict:
-    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here. The books."""
+async def audited(state: Path, queue) -> list[str]:
+    """What `fmctl audit` and, after it, `fmctl fsck` find; nothing, if all is right."""
+    async def ask(verb: str) -> dict:
+        return json.loads((await queue.call(verb, timeout=30))[0])
+    with closing(SqliteMailboxes(state / "mail")) as store, closing(FileBlobs(state / "mail" / "blobs")) as blobs:
+        auditor = MailboxAudit(Mailboxes(store, blobs))
+        before = stated(await ask("audit"), _looked(auditor).told())
+        mended = await ask("mend") | auditor.mend(_looked(auditor))
+        after = stated(await ask("audit"), _looked(auditor).told())
+    wrong = [f"{when}: {facts}" for when, facts in (("audit", before), ("audit after fsck", after)) if not facts["right"]]
+    return wrong + [f"fsck mends: {name} {count}" for name, count in mended.items() if count]
+
+
+def _looked(auditor: MailboxAudit) -> Books:
+    books = Books()
+    for _ in auditor.look(books, contents=True):
+        """To the end."""
+    return books
+
+
+async def _until_all_is_known(queue) -> None:
+    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here."""
     for _ in range(ROUNDS):
         books = json.loads((await queue.call("audit", timeout=30))[0])
         if not any(book["unknown"] for book in books.values()):
             break
         await asyncio.sleep(0.02)
-    return books
 
 
 def _look(path: Path, holdings: Holdings) -> None:

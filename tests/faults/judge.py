@@ -36,8 +36,7 @@ class Book:
 
     def broken(self, found: Holdings) -> Iterator[str]:
         """What was promised and is not so."""
-        if found.difference:
-            yield f"{found.difference} messages are not accounted for"
+        yield from found.wrong
         names = [(recipient, match[1].decode(), content) for recipient, content in found.messages if (match := MARK.search(content))]
         here = {(recipient, name) for recipient, name, _ in names}
         for name in set(self.said["acked"]) - self.ended:

@@ -41,6 +41,7 @@ ALIASES = {"far@example.test": "far@elsewhere.test", "gone@example.test": "gone@
 RECIPIENTS = [*LOCAL, *ALIASES]
 SENDER = "x@sender.test"
 PATIENCE = 200          # seconds: longer than every wait of the suite, its leases included
+BACKGROUND = ("derived", "texts")
 DAEMONS = ("auth", "queue", "mailbox", "smtpin", "smtpout", "pop3", "imap", "imap-2")
 CONFIG = """
 [ipc]
@@ -163,6 +164,7 @@ class Laboratory:
         """Wait until all is settled, collect everything everywhere, and judge."""
         self.settle()
         self.audit()
+        self.fsck()
         self.collect()
         verdict = self.ledger.verdict()
         tell(f"seed {self.seed}: {verdict}; answers {dict(self.answers)}; {dict(self.count)}", **verdict.counts())
@@ -196,6 +198,13 @@ class Laboratory:
         done = self.suite.fmctl("--json", "audit", check=False)
         assert done.returncode == 0, f"seed {self.seed}: the audit says\n{done.stdout}{done.stderr}"
         return json.loads(done.stdout)
+
+    def fsck(self) -> None:
+        """Nothing is left to be mended, but for what is computed of messages in the background."""
+        done = self.suite.fmctl("--json", "fsck", check=False)
+        assert done.returncode == 0, f"seed {self.seed}: fsck says\n{done.stdout}{done.stderr}"
+        mended = {name: count for part in json.loads(done.stdout)["mended"].values() for name, count in part.items() if name not in BACKGROUND}
+        assert not any(mended.values()), f"seed {self.seed}: fsck mended {mended}"
 
     def collect(self) -> None:
         """By POP3, by IMAP, from the disk, and from the sink: mailboxes must look alike from everywhere."""

@@ -23,6 +23,7 @@ from fancymail.core.queue import QueueManager
 from fancymail.core.queue_audit import QueueAudit, rebuild
 from fancymail.core.queue_desk import QueueDesk
 from fancymail.core.queue_node import NodeQueue
+from fancymail.core.remains import settle_remains
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
 from fancymail.servers.containment.reach import Reach
@@ -72,6 +73,7 @@ class QueueServer(Daemon):
         self.thread = ThreadPoolExecutor(1, "sync")
         self.readers = ThreadPoolExecutor(2, "hash")
         self.alone, manager, self._on_time = nullcontext(), QueueManager, self._tick
+        self.crashed, self.settled = False, asyncio.Event()
         if self.cluster is None:
             new = self._open_files()
         else:
@@ -87,6 +89,7 @@ class QueueServer(Daemon):
         self._gauges()
         self.timer = self.loop.call_later(0, self._on_time)
         self.spawn(self._sweep(), "orphans")
+        self.spawn(self._settle_remains(), "remains")
         if self.cluster is not None:
             self.spawn(self._live(), "node")
 
@@ -94,6 +97,7 @@ class QueueServer(Daemon):
         """On one machine: the index and the folders of slots. Whether the index is new."""
         options, folder = self.settings.queue, self.paths.queues
         self.spool = DiskSpool(folder, options.queues, folder / "index.db-wal", recycle=options.recycle)
+        self.crashed = (folder / "index.db-wal").exists()       # whoever ends in order moves it into the index
         self.index, new, wrong = open_index(folder / "index.db", cache=options.cache)
         if new and (found := rebuild(self.index, self.spool, list(options.queues))):
             self.log.error("index made anew from the slots", messages=found, reason=wrong or "there was none")
@@ -299,6 +303,7 @@ class QueueServer(Daemon):
     async def audit(self) -> dict:
         """Lay the books open, as JSON by queue: accepted, how many ended in which way, how many are here in which state, the difference
         (0: every message is accounted for), rows whose file is missing and whole slots that no row names."""
+        await self.settled.wait()
         with refusals():
             return {queue: books.told() for queue, books in (await self.auditor.books()).items()}
 
@@ -309,6 +314,7 @@ class QueueServer(Daemon):
         one made from the slots. Answers how many of each, and the changes of the tally in words, as JSON."""
         if self.cluster is not None:
             raise IpcError("5.5.0", "the index of a cluster is its database's to keep whole")
+        await self.settled.wait()
         with refusals():
             index = self.paths.queues / "index.db"
             if wrong := await self.loop.run_in_executor(self.readers, problems, index):
@@ -378,6 +384,15 @@ class QueueServer(Daemon):
             except (IndexFailed, OSError, Refusal) as error:
                 self.log.error("disk refuses", reason=str(error))
             await asyncio.sleep(SWEEP)
+
+    async def _settle_remains(self) -> None:
+        """After a crash, once: rows whose file is gone have ended."""
+        try:
+            if self.crashed and (count := await settle_remains(self.manager, list(self.settings.queue.queues))):
+                self.log.info("settled before the crash", messages=count)
+        except (IndexFailed, OSError) as error:
+            self.log.error("disk refuses", reason=str(error))
+        self.settled.set()
 
     def _gauges(self) -> None:
         gauges, manager = self.metrics.gauges, self.manager
