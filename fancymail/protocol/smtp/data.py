@@ -10,6 +10,7 @@ from fancymail.protocol.smtp.content import ContentRules, Unacceptable
 from fancymail.protocol.smtp.reply import Reply
 
 _END = b"\r\n.\r\n"
+_DOT = b"\r\n."
 
 
 class Inbox:
@@ -70,14 +71,17 @@ class DataReader:
         if octets.startswith(b".\r\n", start):
             inbox.start = inbox.seen = start + 3
             return self._finish(b"")
-        end = octets.find(_END, max(start, inbox.seen - 4))
+        # One search for both: without a dot behind a line end there is neither an end of the content nor anything to unstuff.
+        dot = octets.find(_DOT, max(start, inbox.seen - 4))
+        end = octets.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             block = inbox.take(end + 2)
             inbox.start = inbox.seen = end + 5
-            return self._finish(block)
+            return self._finish(_unstuff(block) if dot < end else _first_unstuffed(block))
         last = octets.rfind(b"\r\n", max(start, inbox.seen - 1))
         if last >= 0:
-            self.rules.take(_unstuff(inbox.take(last + 2)))
+            block = inbox.take(last + 2)
+            self.rules.take(_unstuff(block) if dot >= 0 else _first_unstuffed(block))
         self.rules.check_partial(octets[max(inbox.seen - 1, inbox.start):], len(inbox))
         inbox.seen = len(octets)
         return False
@@ -85,7 +89,7 @@ class DataReader:
     def _finish(self, block: bytes) -> bool:
         self._ended = True                           # before the rules may object: the end was read in any case
         if block:
-            self.rules.take(_unstuff(block))
+            self.rules.take(block)
         self.rules.finish()
         return True
 
@@ -159,6 +163,9 @@ class ChunkReader:
 
 def _unstuff(block: bytes) -> bytes:
     """RFC 5321 4.5.2: the first dot of a line is not content."""
-    if block[:1] == b".":
-        block = block[1:]
-    return block.replace(b"\r\n.", b"\r\n")          # without a match this is the same object: no copy
+    return _first_unstuffed(block).replace(_DOT, b"\r\n")
+
+
+def _first_unstuffed(block: bytes) -> bytes:
+    """The same of the first line alone: no other begins with a dot."""
+    return block[1:] if block[:1] == b"." else block

@@ -178,7 +178,7 @@ class Connection(Channel):
             self._deflate.receive(data)
             self._inflate()
             return
-        self.session.engine.receive(bytes(data))
+        self.session.engine.receive(data)
         self.advance()
 
     def _inflate(self) -> None:

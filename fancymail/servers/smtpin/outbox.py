@@ -97,7 +97,7 @@ class Outbox:
             return
         for one in finished:
             self._news.setdefault(one.queue, []).append(one)
-        for queue in {one.queue for one in finished}:
+        for queue in dict.fromkeys(one.queue for one in finished):
             self._tell_soon(queue)
         for one in finished:
             one.settle(None)
