@@ -34,6 +34,7 @@ REOPEN_INTERVAL = 2.0       # seconds between looks whether the file is still th
 PIPE_CHUNK = 4096           # octets that a pipe or terminal takes without blocking once poll says so (PIPE_BUF)
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+,<>\[\]{}()~^*%$#!?&|-]+")
+_ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)*+")
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 _SECRET_NAMES = frozenset("pass password passwd passphrase secret token credential credentials private_key".split())
 
@@ -210,11 +211,24 @@ def _now() -> str:
 
 def _text_line(daemon: str, level: str, event: str, facts: dict) -> str:
     head = f"{_now()} {daemon} {level} {_printable(event[:200])}"
+    if (plain := _plain_facts(facts)) is not None:
+        return f"{head}{plain}\n"
     for limit in VALUE_LIMITS:
         line = head + "".join([f" {name}={escape(_hide(name, value), limit)}" for name, value in facts.items()])
         if len(line) < LINE_LIMIT // 4 or len(line.encode("utf-8", "backslashreplace")) < LINE_LIMIT:
             return line + "\n"
     return head + " facts=too-long\n"
+
+
+def _plain_facts(facts: dict) -> str | None:
+    """The facts of a short line in which nothing has to be hidden, cut or quoted, as of most; looked at all together."""
+    values = [str(value) if type(value) is int else value if type(value) is str else "" for value in facts.values()]
+    together = "\0".join([*values, ""])
+    if len(together) > LINE_LIMIT // 4 or together.count("\0") != len(values) or not _ALL_PLAIN.fullmatch(together):
+        return None
+    if not _SECRET_NAMES.isdisjoint(facts):
+        return None
+    return "".join([f" {name}={value}" for name, value in zip(facts, values)])
 
 
 def _json_line(daemon: str, level: str, event: str, facts: dict) -> str:

@@ -30,9 +30,11 @@ def receive_first(socket: zmq.Socket) -> bytes:
 
 def receive_rest(socket: zmq.Socket) -> list[bytes]:
     """Return the frames that follow in the message whose first frame was received; they are there already."""
-    frames = []
-    while _get(socket, _RECEIVED_MORE):
-        frames.append(_receive(socket, _NOW))
+    frames, more = [], _get(socket, _RECEIVED_MORE)
+    while more:
+        frame = _receive(socket, _NOW, False)           # a Frame knows whether more follow: to ask the socket costs as much as to receive
+        frames.append(frame.bytes)
+        more = frame.more
     return frames
 
 

@@ -40,6 +40,14 @@ def test_what_is_hostile_is_escaped(settings, path):
     assert r'helo="a\r\nqueue info accepted\x1b[2J\u202e\x00\x85\u2028\"\\"' in line
 
 
+@pytest.mark.parametrize("value, shown", [
+    ("a\0b", '"a\\x00b"'), ("", '""'), ("two words", '"two words"'), (True, "yes"), (["a", "b"], "a,b"), (0, "0")])
+def test_one_that_is_not_plain_among_plain_ones(settings, path, value, shown):
+    log = Log("queue", settings, path)
+    log.info("x", before="plain", odd=value, size=12)
+    assert path.read_text().rstrip("\n").endswith(f"x before=plain odd={shown} size=12")
+
+
 @pytest.mark.parametrize("format", ["text", "json"])
 @given(event=st.text(max_size=300), values=st.lists(VALUES, max_size=30))
 def test_any_facts_make_one_short_printable_line(format, event, values, tmp_path_factory):

@@ -12,6 +12,7 @@ from fancymail.protocol.smtp import reply as r
 from fancymail.protocol.smtp.events import Content, Header
 from fancymail.protocol.smtp.reply import Reply
 
+
 class ContentLimits(NamedTuple):
     """Octets, octets, count, octets; 0 octets means no limit of size."""
 

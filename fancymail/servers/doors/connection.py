@@ -29,14 +29,22 @@ FLUSH = 16 * 1024                # replies larger than this leave at once, so th
 CHUNK = 256 * 1024               # octets of a file that are in memory at once
 
 
+class Later:
+    """An answer that comes later, from somebody who needs no task for it: the session says it to the engine, then calls `come`."""
+
+    __slots__ = ("come",)
+
+    come: Callable[[], None]                      # set by the connection: it goes on in the same turn of the loop
+
+
 class Session(ABC):
     """What a daemon does with the events of one connection. Subclasses set `engine` and answer in `handle`."""
 
     engine: Engine
 
     @abstractmethod
-    def handle(self, event) -> Awaitable | None:
-        """Decide about one event through the engine's methods; return an awaitable when the answer comes later."""
+    def handle(self, event) -> Awaitable | Later | None:
+        """Decide about one event through the engine's methods; return an awaitable, or a Later, when the answer comes later."""
 
     def closed(self) -> None:
         """The connection is gone: release what is held. Called exactly once; a pending awaitable still runs to its end."""
@@ -65,7 +73,7 @@ class Connection(Channel):
         self._deflate: Deflate | None = None
         self._phase: Callable[[memoryview], None] = self._deliver
         self._early = b""                         # an incomplete PROXY header
-        self._deciding: asyncio.Future | None = None
+        self._deciding: asyncio.Future | Later | None = None
         self._epoch = 0
 
     # -- the phases before the session -------------------------------------------------------------------------------
@@ -211,7 +219,9 @@ class Connection(Channel):
                 if event is None:
                     break
                 answer = session.handle(event)
-                if answer is not None:
+                if type(answer) is Later:
+                    self._deciding, answer.come = answer, self._answered
+                elif answer is not None:
                     self._deciding = asyncio.ensure_future(answer)
                     self._deciding.add_done_callback(self._decided)
                 elif engine.out and (len(engine.out[-1]) > FLUSH or len(engine.out) > 256):
@@ -232,8 +242,12 @@ class Connection(Channel):
         elif error is not None:
             self._broken(error)
         else:
-            self._epoch = -1                      # the time that we took is not the peer's: its deadline begins anew
-            self.advance()
+            self._answered()
+
+    def _answered(self) -> None:
+        self._deciding = None
+        self._epoch = -1                          # the time that we took is not the peer's: its deadline begins anew
+        self.advance()
 
     def _settle(self) -> None:
         """After events: send, and see what comes next: the end, TLS, or more octets within the deadline."""

@@ -24,7 +24,7 @@ from fancymail.protocol.smtp.commands import CONNECTED, READY
 from fancymail.protocol.smtp.options import Options
 from fancymail.protocol.smtp.reply import RECIPIENT_OK, SENDER_OK, Reply
 from fancymail.protocol.smtp.server import SmtpServer
-from fancymail.servers.doors.connection import Connection, Session
+from fancymail.servers.doors.connection import Connection, Later, Session
 from fancymail.servers.smtpin.outbox import Finished
 from fancymail.servers.smtpin.transaction import Transaction, refusal_of
 
@@ -53,7 +53,7 @@ class SmtpSession(Session):
         self._sasl = ("", "")                        # session word and mechanism of the exchange under way
         self.engine.greet()
 
-    def handle(self, event) -> Awaitable | None:
+    def handle(self, event) -> Awaitable | Later | None:
         """Decide about one event."""
         return _HANDLERS[type(event)](self, event)
 
@@ -303,7 +303,7 @@ class SmtpSession(Session):
 
     # The end of a message
 
-    def _data_end(self, event: events.DataEnd) -> Awaitable | None:
+    def _data_end(self, event: events.DataEnd) -> Later | None:
         transaction, finished = self.transaction, None
         if transaction.refusal is None:
             envelope = self._envelope(event)
@@ -314,8 +314,7 @@ class SmtpSession(Session):
             self.transaction = None
             self._end_if_draining()
             return None
-        settled = asyncio.get_running_loop().create_future()
-        waiting, failed = len(finished), []
+        later, waiting, failed = Later(), len(finished), []
 
         def settle(error: IpcError | None) -> None:
             nonlocal waiting
@@ -324,13 +323,12 @@ class SmtpSession(Session):
                 failed.append(error)
             if not waiting:
                 self._stored(transaction, envelope, failed)
-                if not settled.done():
-                    settled.set_result(None)
+                later.come()
 
         self.transaction = None                      # from here on it is nobody's to take back
         for queue, path, told in finished:
             self.server.outbox.add(Finished(queue, path, told, settle))
-        return settled
+        return later
 
     def _envelope(self, event: events.DataEnd) -> Envelope:
         transaction, mail = self.transaction, self.transaction.mail
@@ -345,7 +343,7 @@ class SmtpSession(Session):
             return
         self.server.counters["accepted"] += 1
         self.server.counters["octets"] += transaction.octets
-        self.server.log.info("accepted", id=envelope.id, sender=envelope.sender or "<>", to=transaction.accepted, size=transaction.octets,
+        self.server.log.info("accepted", id=envelope.id, sender=envelope.sender or "<>", to=",".join(transaction.accepted), size=transaction.octets,
                              protocol=envelope.protocol, **self._who())
         self.engine.reply(Reply(250, "2.0.0", f"queued as {envelope.id}"))
         self._end_if_draining()

@@ -37,7 +37,7 @@ class SlotPool:
     @property
     def full(self) -> bool:
         """Whether the queue said lately that the disk has no room."""
-        return self._full_until > self._loop.time()
+        return self._full_until > 0.0 and self._full_until > self._loop.time()
 
     def take(self) -> str | asyncio.Future:
         """The path of a slot, or a future that gives one or raises IpcError."""

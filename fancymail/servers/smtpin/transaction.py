@@ -91,11 +91,12 @@ class Transaction:
         """Close all slots; return (queue, path, what it holds) of each, or the disk's error."""
         finished = []
         try:
-            for queue, (_, writer) in zip(self.queues, self.writers):
-                envelope.recipients = recipients = list(self.recipients[queue].values())
+            for pool, writer in self.writers:
+                envelope.recipients = recipients = list(self.recipients[pool.queue].values())
                 info = writer.finish(envelope)
                 shown = [recipient.address for recipient in recipients[:SHOWN]]
-                finished.append((queue, writer.path, Told(info.content_length, info.sha256, envelope.id, envelope.sender, shown, len(recipients))))
+                told = Told(info.content_length, info.sha256, envelope.id, envelope.sender, shown, len(recipients))
+                finished.append((pool.queue, writer.path, told))
         except (OSError, SlotError) as error:
             return self._spoilt(error)
         self.writers = []
