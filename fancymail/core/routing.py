@@ -17,6 +17,8 @@ from fancymail.mail import domain as domains
 from fancymail.mail.address import AddressError, parse_mailbox
 from fancymail.mail.envelope import Recipient
 
+KNOWN = 4096                         # addresses whose way is remembered
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -48,6 +50,7 @@ class Routes:
 
     def __init__(self, settings: SmtpOut) -> None:
         self.settings = settings
+        self._known: dict[str, Route | None] = {}        # by address: the settings never change under us
 
     def find(self, domain: str) -> Route:
         """The way for a canonical domain: its own entry, those of the domains above as `.domain`, `*`, else MX."""
@@ -64,10 +67,14 @@ class Routes:
         return groups
 
     def _way(self, address: str) -> Route | None:
-        try:
-            return self.find(parse_mailbox(address).domain)
-        except AddressError:
-            return None
+        if address not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            try:
+                self._known[address] = self.find(parse_mailbox(address).domain)
+            except AddressError:
+                self._known[address] = None
+        return self._known[address]
 
     @staticmethod
     def _through(transport: Transport, domain: str) -> Route:

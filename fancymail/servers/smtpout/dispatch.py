@@ -10,7 +10,6 @@ most the one transaction under way per recipient is repeated (R9). It never talk
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from collections import Counter
@@ -18,6 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
@@ -54,7 +55,7 @@ class Task:
 
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
-        facts = json.loads(info)
+        facts = msgspec.json.decode(info)
         return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
                    who_was_told(facts.get("results", ()), facts["pending"]))
 

@@ -17,6 +17,7 @@ from fancymail.protocol.smtp.client import SmtpClient
 from fancymail.protocol.smtp.session import Ended, Event, Failed, Profile, Ready, Timeouts
 from fancymail.protocol.smtp.transaction import Transaction
 
+NEVER = float("inf")
 WRITE_LIMIT = 512 * 1024             # octets that may wait in the socket before the content pauses
 
 
@@ -49,6 +50,7 @@ class Link(asyncio.Protocol):
         self._waiter: asyncio.Future | None = None
         self._flow: asyncio.Future | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = self._due = NEVER               # when the timer looks, and when the engine's phase is over
         self._epoch = -1
         self._upgrade: asyncio.Task | None = None
 
@@ -167,15 +169,25 @@ class Link(asyncio.Protocol):
         self.tls_version = secured.version() if secured else ""
 
     def _arm(self) -> None:
-        self._epoch = self.engine.deadline_epoch
+        """Take over the engine's deadline. A later one needs no new timer: the old one looks again."""
+        self._epoch, seconds = self.engine.deadline_epoch, self.engine.deadline
+        self._due = self.loop.time() + seconds if seconds else NEVER
+        if self._due < self._timer_at:
+            self._wind()
+
+    def _wind(self) -> None:
         if self._timer:
             self._timer.cancel()
-        seconds = self.engine.deadline
-        self._timer = self.loop.call_later(seconds, self._expired) if seconds else None
+        self._timer, self._timer_at = self.loop.call_at(self._due, self._tick), self._due
 
-    def _expired(self) -> None:
-        self.engine.expire()
-        self.turn()
+    def _tick(self) -> None:
+        self._timer, self._timer_at = None, NEVER
+        if self._due <= self.loop.time() + 0.001:       # uvloop counts in milliseconds and may come a little early
+            self._due = NEVER
+            self.engine.expire()
+            self.turn()
+        elif self._due < NEVER:
+            self._wind()
 
     @property
     def usable(self) -> bool:

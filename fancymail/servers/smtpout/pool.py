@@ -150,8 +150,7 @@ class Pool:
             if self.loop.time() - gate.moved < STALL:
                 continue
             for turn in list(gate.line)[self.settings.waiting_per_host:]:
-                if not turn.done():
-                    turn.set_exception(Busy())
+                _send_away(turn)
 
     def count(self) -> int:
         """Connections at the moment, those at rest included."""
@@ -188,16 +187,15 @@ class Pool:
     async def _stand(self, line: deque[asyncio.Future], patience: float) -> None:
         turn = self.loop.create_future()
         line.append(turn)
+        timer = self.loop.call_at(patience, _send_away, turn)
         try:
-            async with asyncio.timeout_at(patience):
-                await turn
-        except TimeoutError:
-            raise Busy from None
+            await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and not turn.exception():     # it was our turn: the next one must not miss it
                 _wake(line)
             raise
         finally:
+            timer.cancel()
             with suppress(ValueError):
                 line.remove(turn)
 
@@ -273,3 +271,9 @@ def _wake(line: deque[asyncio.Future], count: int = 1) -> None:
         if not turn.done():
             turn.set_result(None)
             count -= 1
+
+
+def _send_away(turn: asyncio.Future) -> None:
+    """Whoever waits has waited long enough."""
+    if not turn.done():
+        turn.set_exception(Busy())
