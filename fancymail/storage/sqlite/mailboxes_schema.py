@@ -161,7 +161,7 @@ STEPS = (
     Step("marks", """
         CREATE TABLE marks(
             place INTEGER PRIMARY KEY,                      -- mailbox * 2**25 + (uid - 1) / 250
-            messages INTEGER NOT NULL, deleted INTEGER NOT NULL, modseq INTEGER NOT NULL,       -- the highest
+            messages INTEGER NOT NULL, deleted INTEGER NOT NULL, modseq INTEGER NOT NULL,       -- none is above it
             octets BLOB NOT NULL                            -- little-endian pairs of 64 bits: flags, modseq; 0, 0: no such message
         ) STRICT;
         CREATE INDEX marks_deleted ON marks(place) WHERE deleted > 0;                   -- EXPUNGE looks for few among very many
