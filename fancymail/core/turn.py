@@ -15,10 +15,10 @@ from typing import Any
 
 
 class Turn:
-    """Collects the work of a turn; `transaction` is the store's, and nests."""
+    """Collects the work of a turn; `transaction` is the store's, and nests; `committed` is called after each commit, when all was told."""
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager]) -> None:
-        self._transaction = transaction
+    def __init__(self, transaction: Callable[[], AbstractContextManager], committed: Callable[[], None] | None = None) -> None:
+        self._transaction, self._committed = transaction, committed
         self._waiting: list[tuple[Callable[[], Any], asyncio.Future]] = []
         self.count = 0              # commits so far
 
@@ -47,6 +47,8 @@ class Turn:
                 future.set_result(value)
             else:
                 future.set_exception(error)
+        if self._committed is not None:
+            self._committed()
 
     def _one(self, work: Callable[[], Any]) -> tuple[Any, Exception | None]:
         try:

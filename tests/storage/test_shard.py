@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from hashlib import sha256
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from fancymail.storage.ports.mailboxes import Delivery, Keep, StoreFailed
 from fancymail.storage.sqlite import account as engine
 from fancymail.storage.sqlite import mailboxes
+from fancymail.storage.sqlite import shard as shards
 from fancymail.storage.sqlite.database import DatabaseError
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
+from fancymail.storage.sqlite.shard import ReadShard
 
 ALICE = "alice@example.test"
 NOW = 1_800_000_000
@@ -130,3 +133,35 @@ def test_the_tables_are_searched_and_never_scanned(store):
                 "SELECT 1 FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = 'a' AND mailbox.name = 'b'"):
         plan = [row[3] for row in shard.execute("EXPLAIN QUERY PLAN " + sql)]
         assert plan and all(step.startswith("SEARCH") for step in plan), (sql, plan)
+
+
+def test_a_log_is_copied_back_apart_from_the_commits(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "CROWDED", 40)
+    store = SqliteMailboxes(tmp_path, synchronous="OFF", copied=True)
+    (shard,), alice, log = store.shards, store.account(ALICE), tmp_path / "shard-0.db-wal"
+    alice.create("INBOX", NOW)
+    while not store.crowded():
+        alice.deliver([message()], NOW)
+    copying = threading.Thread(target=shard.copy_back)
+    copying.start()
+    alice.deliver([message()], NOW)                         # goes on meanwhile
+    copying.join()
+    shard.restart_log()
+    assert store.crowded() == []
+    size, count = log.stat().st_size, alice.mailbox("INBOX").messages
+    alice.deliver([message()], NOW)
+    assert log.stat().st_size == size                       # begun anew
+    reader = ReadShard(tmp_path / "shard-0.db", 0)
+    assert reader.read("SELECT messages FROM mailbox") == [(count + 1,)]
+    reader.close()
+    store.close()
+    assert not log.exists()
+
+
+def test_a_log_that_cannot_be_copied_is_said_to_be(tmp_path):
+    store = SqliteMailboxes(tmp_path, copied=True)
+    (shard,) = store.shards
+    shard.path = tmp_path / "nowhere" / "shard-0.db"
+    with pytest.raises(StoreFailed):
+        shard.copy_back()
+    store.close()

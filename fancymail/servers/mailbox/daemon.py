@@ -35,6 +35,7 @@ from fancymail.storage.ports.mailboxes import Keep, Message
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from fancymail.storage.sqlite.reader import SqliteReader
 
+from .copying import Copying
 from .delivery import Delivery
 from .derivation import Derivation
 from .indexing import Indexing
@@ -73,8 +74,9 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.readers = ThreadPoolExecutor(2, "read")
         if self.cluster is None:
             self.blobs = FileBlobs(folder / "blobs")
-            self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes)
-            self.turn = Turn(self.records.transaction)
+            self.records = SqliteMailboxes(folder, options.shards, options.cache, options.changes, copied=True)
+            self.copying = Copying(self.records.crowded, self.log)
+            self.turn = Turn(self.records.transaction, self.copying.look)
         else:
             self.blobs, self.records, self.turn = self.cluster.blobs(), self.cluster.mailboxes(options.changes), self.cluster.turn()
         self.mailboxes = Mailboxes(self.records, self.blobs, folders=options.folders, keep=_times(options))
@@ -117,6 +119,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.readers.shutdown()
         self.indexing.close()
         self.reader.close()
+        if self.cluster is None:
+            await self.copying.stop()
         self.records.close()
         self.blobs.close()
 

@@ -27,13 +27,14 @@ class SqliteMailboxes:
     """All accounts, in `directory`/shard-N.db."""
 
     def __init__(self, directory: Path | str, shards: int = 1, cache: int = 16 << 20, changes: int = CHANGES_KEPT,
-                 synchronous: str = "FULL") -> None:
+                 synchronous: str = "FULL", copied: bool = False) -> None:
+        """copied: as of Shard."""
         directory = Path(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.shards = []
         for number in range(shards):
             path = directory / f"shard-{number}.db"
-            self.shards.append(Shard(open_database(path, STEPS, cache=cache // shards, synchronous=synchronous), path, number, shards))
+            self.shards.append(Shard(open_database(path, STEPS, cache=cache // shards, synchronous=synchronous), path, number, shards, copied))
         self.changes = changes
 
     def account(self, name: str) -> SqliteAccount:
@@ -99,6 +100,10 @@ class SqliteMailboxes:
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
         """Those that some message names."""
         return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM msg WHERE blob = ? AND content IS NULL", (blob,))}
+
+    def crowded(self) -> list[Shard]:
+        """The shards whose logs are worth to be copied back."""
+        return [shard for shard in self.shards if shard.crowded()]
 
     def close(self) -> None:
         """Let go of the files."""

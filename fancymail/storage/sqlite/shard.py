@@ -17,15 +17,24 @@ from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError, plan_once
 
 BUSY = 5000                     # milliseconds that a reader waits while the writer recovers a database
+CROWDED = 2000                  # pages of log (8 MiB) from which copying them back pays
 REMEMBERED = 5000               # rows (of some hundred octets) that a reader keeps until the shard changes
 
 
 class Shard:
-    """A database of one share of the accounts. `with shard:` is a transaction."""
+    """A database of one share of the accounts. `with shard:` is a transaction.
 
-    def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int) -> None:
+    copied: somebody calls `copy_back` and `restart_log` when it is crowded; else every thousandth page makes a commit do that work.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int, copied: bool = False) -> None:
         self.connection, self.path, self.number = connection, path, number
         self.execute = connection.execute
+        self._pages = 0                                     # of the log
+        self._copier: apsw.Connection | None = None
+        if copied:
+            connection.pragma("wal_autocheckpoint", 0)
+            connection.set_wal_hook(self._written)
         self.depth = 0
         self.recent_contents: dict[bytes, int] = {}         # hash -> number, of storage/sqlite/contents.py
         self._claim(number, count)
@@ -61,8 +70,37 @@ class Shard:
         if isinstance(error, apsw.Error):
             raise StoreFailed(_reason(error)) from error
 
+    def crowded(self) -> bool:
+        """Whether so much was written that `copy_back` and `restart_log` are worth their syncs."""
+        return self._pages >= CROWDED
+
+    def copy_back(self) -> None:
+        """Copy the log into the database, beside whoever reads and writes; in a thread of the caller's, since it waits for the disk."""
+        try:
+            if self._copier is None:
+                self._copier = apsw.Connection(str(self.path))
+                self._copier.set_busy_timeout(BUSY)
+                self._copier.pragma("synchronous", "FULL")
+            self._copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            raise StoreFailed(_reason(error)) from error
+
+    def restart_log(self) -> None:
+        """After `copy_back`, in the thread of all other calls: copy what came meanwhile. The next commit begins the log anew."""
+        try:
+            self.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            raise StoreFailed(_reason(error)) from error
+        self._pages = 0
+
     def close(self) -> None:
+        if self._copier is not None:
+            self._copier.close()
         self.connection.close()
+
+    def _written(self, connection: apsw.Connection, name: str, pages: int) -> int:
+        self._pages = pages
+        return apsw.SQLITE_OK
 
     def _end(self, good: bool) -> None:
         try:
