@@ -161,7 +161,7 @@ def test_a_log_is_copied_back_apart_from_the_commits(tmp_path, monkeypatch):
 def test_a_log_that_cannot_be_copied_is_said_to_be(tmp_path):
     store = SqliteMailboxes(tmp_path, copied=True)
     (shard,) = store.shards
-    shard.path = tmp_path / "nowhere" / "shard-0.db"
+    shard._copier.close()
     with pytest.raises(StoreFailed):
         shard.copy_back()
     store.close()

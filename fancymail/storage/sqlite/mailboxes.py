@@ -28,13 +28,15 @@ class SqliteMailboxes:
 
     def __init__(self, directory: Path | str, shards: int = 1, cache: int = 16 << 20, changes: int = CHANGES_KEPT,
                  synchronous: str = "FULL", copied: bool = False) -> None:
-        """copied: as of Shard."""
+        """copied: whether somebody calls `copy_back` and `restart_log` of crowded shards."""
         directory = Path(directory)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.shards = []
         for number in range(shards):
             path = directory / f"shard-{number}.db"
-            self.shards.append(Shard(open_database(path, STEPS, cache=cache // shards, synchronous=synchronous), path, number, shards, copied))
+            connection = open_database(path, STEPS, cache=cache // shards, synchronous=synchronous)
+            copier = open_database(path, STEPS, cache=1 << 20) if copied else None          # synchronous FULL; works in another thread
+            self.shards.append(Shard(connection, path, number, shards, copier))
         self.changes = changes
 
     def account(self, name: str) -> SqliteAccount:

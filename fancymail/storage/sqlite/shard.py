@@ -24,15 +24,17 @@ REMEMBERED = 5000               # rows (of some hundred octets) that a reader ke
 class Shard:
     """A database of one share of the accounts. `with shard:` is a transaction.
 
-    copied: somebody calls `copy_back` and `restart_log` when it is crowded; else every thousandth page makes a commit do that work.
+    copier: a second connection; with it somebody calls `copy_back` and `restart_log` when the log is crowded, else every thousandth page makes a
+    commit do that work.
     """
 
-    def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int, copied: bool = False) -> None:
+    def __init__(self, connection: apsw.Connection, path: Path, number: int, count: int, copier: apsw.Connection | None = None) -> None:
         self.connection, self.path, self.number = connection, path, number
         self.execute = connection.execute
         self._pages = 0                                     # of the log
-        self._copier: apsw.Connection | None = None
-        if copied:
+        self._copier = copier
+        if copier is not None:
+            copier.pragma("wal_autocheckpoint", 0)
             connection.pragma("wal_autocheckpoint", 0)
             connection.set_wal_hook(self._written)
         self.depth = 0
@@ -77,10 +79,6 @@ class Shard:
     def copy_back(self) -> None:
         """Copy the log into the database, beside whoever reads and writes; in a thread of the caller's, since it waits for the disk."""
         try:
-            if self._copier is None:
-                self._copier = apsw.Connection(str(self.path))
-                self._copier.set_busy_timeout(BUSY)
-                self._copier.pragma("synchronous", "FULL")
             self._copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error as error:
             raise StoreFailed(_reason(error)) from error
