@@ -98,7 +98,7 @@ def _look(user: User, needed: list[Path], writing: int) -> int:
             privileges.become(user.uid, user.gid)
             for path in needed:
                 if path.is_dir():
-                    os.stat(path / ".")
+                    os.stat(f"{path}/.")                # whether it may be searched: pathlib would leave the dot out
                 else:
                     os.close(os.open(path, os.O_RDONLY))
             return 0

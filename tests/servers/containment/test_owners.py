@@ -140,3 +140,10 @@ def test_a_folder_that_is_roots_alone_stands_in_the_way(tmp_path):
     assert found is None and "Permission denied" in reason and acl.DEFAULT not in os.listxattr(paths.mail)
     with pytest.raises(standing.NoOwners, match="Permission denied"):
         own_users(parse_settings({"server": {"own-users": "require"}}, "(test)"), paths, lent=True)
+
+
+@rooted
+def test_so_does_the_nearest_one_alone(state):
+    state.state.parent.chmod(0o700)
+    found, reason = own_users(parse_settings({}, "(test)"), state, lent=True)
+    assert found is None and "Permission denied" in reason
