@@ -11,12 +11,14 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
 from fancymail.mail.bits import having, masked
 from fancymail.core.imap.orders import Orders
 from fancymail.core.imap.ranges import common, runs, without
+from fancymail.mail.kept import Kept
 from fancymail.mail.mailbox import DELETED, SEEN, SYSTEM_FLAGS
 from fancymail.mail.uidset import LARGEST, Ranges, merge
 from fancymail.storage.ports.reader import Changes, Loaded
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from fancymail.core.imap.view import View
 
 FEW = 16                            # runs of removed messages that are cut out of the arrays one by one
+WORDS = 1 << 18                     # octets of flags as they are said
+GONE = 50_000                       # removed messages whose flags are remembered for views that show them still
+REMOVED = 220                       # octets that such a one takes, about
 LOG = 20_000                        # UIDs remembered in the log; a view that is further behind looks through all of the arrays
 
 
@@ -51,7 +56,7 @@ class BoxImage:
         self.orders = Orders()
         self._log: deque[Step] = deque()
         self._logged, self._limit = 0, log
-        self._words: dict[int, bytes] = {}
+        self._words = Kept(WORDS)
 
     @property
     def modseq(self) -> int:
@@ -60,6 +65,12 @@ class BoxImage:
 
     def __len__(self) -> int:
         return len(self.uids)
+
+    @property
+    def octets(self) -> int:
+        """What its arrays hold, and what it remembers of words and of removed messages."""
+        arrays = sum(column.itemsize * len(column) for column in (self.uids, self.flags, self.modseqs))
+        return arrays + self._words.octets + len(self.gone) * REMOVED
 
     def apply(self, changes: Changes) -> bool:
         """Take what changed since `modseq`; False if that is too long ago to know: then load, and `replace`."""
@@ -99,6 +110,7 @@ class BoxImage:
         self._keywords(loaded.keywords)
         self._take(zip(loaded.uids, loaded.flags, loaded.modseqs), [uid for uid in self.uids if uid not in there])
         self.mailbox = loaded.mailbox
+        self.orders = Orders()                          # what is derived may have been made anew; a SORT under way keeps its order in the old ones
 
     def find(self, uid: int) -> int:
         """The index of a UID, -1 if it is not there (any more)."""
@@ -133,9 +145,8 @@ class BoxImage:
         text = self._words.get(flags)
         if text is None:
             bits = [*((bit, name) for name, bit in SYSTEM_FLAGS.items()), *((bit, name) for name, bit in self.keywords.items())]
-            text = self._words[flags] = b" ".join([name.encode() for bit, name in bits if flags & bit])
-            if len(self._words) > 10_000:
-                self._words.clear()
+            text = b" ".join([name.encode() for bit, name in bits if flags & bit])
+            self._words.put(flags, text)
         return text
 
     def bits(self, names: Iterable[str]) -> tuple[int, list[str]]:
@@ -211,6 +222,8 @@ class BoxImage:
             place = bisect_left(self.uids, uid, place)
             places.append(place)
             self.gone[uid] = (self.flags[place], self.modseqs[place])
+        for uid in list(islice(self.gone, max(0, len(self.gone) - GONE))):      # a client that says nothing for long, while another goes through mail
+            del self.gone[uid]
         left = runs(places)
         self.uids, self.flags, self.modseqs = (_without(column, left) for column in (self.uids, self.flags, self.modseqs))
 

@@ -6,7 +6,6 @@ Made once for each list by fetch.py, which fills it in. An item is said by its l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from fancymail.core.imap import sections
@@ -15,6 +14,7 @@ from fancymail.mail.imap.fetch import (
     BODY, BODYSTRUCTURE, EMAILID, ENVELOPE, FLAGS, INTERNALDATE, MODSEQ, PREVIEW, PREVIEW_LAZY, SAVEDATE, SIZE, THREADID, UID, WHOLE, Item, Items,
     Section)
 from fancymail.mail.imap.strings import string
+from fancymail.mail.kept import kept
 from fancymail.storage.ports.reader import CONTENT, KEPT
 
 # Items that are one column: its name, its place in the answer, how a value of it is written (None: as it is).
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     headers: bool                   # no more of it than its header
 
 
-@lru_cache(512)
+@kept(1 << 20)
 def plan(items: Items) -> Plan:
     """Work out what it takes to answer these items."""
     pieces, columns, contents = [], [], []

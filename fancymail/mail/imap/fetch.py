@@ -7,7 +7,8 @@ response. The same list of items asked again is the same tuple object, so plans 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+
+from ..kept import kept
 
 # Attributes that have no parameter; an item of a list is one of these words or a section.
 UID, FLAGS, INTERNALDATE, SIZE, ENVELOPE = "UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"
@@ -53,7 +54,7 @@ Item = str | Section | Binary
 Items = tuple[Item, ...]
 
 
-@lru_cache(512)
+@kept(512 << 10)
 def sets_seen(items: Items) -> bool:
     """Whether fetching these sets \\Seen (RFC 9051 6.4.5: BODY[], BINARY[] without peek)."""
     return any(not item.peek and not (type(item) is Binary and item.size) for item in items if type(item) is not str)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
+from ..kept import kept
 from ..uidset import LARGEST, Ranges, merge
 from ..uidset import text as text_of
 
@@ -89,4 +89,4 @@ def _parse(text: bytes) -> SequenceSet:
     return SequenceSet(ranges, star)
 
 
-_parse_short = lru_cache(4096)(_parse)
+_parse_short = kept(1 << 20)(_parse)

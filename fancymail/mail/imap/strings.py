@@ -7,9 +7,9 @@ these functions can end a line or a string early. Octets in, octets out.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from .. import utf7
+from ..kept import kept
 
 LONGEST_QUOTED = 1024               # octets; longer ones go as literals, which every client reads without looking at each octet
 
@@ -62,9 +62,16 @@ def _is_utf8(octets: bytes) -> bool:
     return True
 
 
-@lru_cache(8192)
 def mailbox_name(name: str, utf8: bool = False) -> bytes:
     """Return a mailbox name as it is said: in modified UTF-7, or in UTF-8 to who asked for that (RFC 6855, IMAP4rev2)."""
-    if utf8:
-        return astring(name.encode(), True)
+    return _in_utf8(name) if utf8 else _in_utf7(name)
+
+
+@kept(512 << 10)
+def _in_utf8(name: str) -> bytes:
+    return astring(name.encode(), True)
+
+
+@kept(1 << 20)
+def _in_utf7(name: str) -> bytes:
     return astring(utf7.encode(name))

@@ -6,10 +6,10 @@ Called by grammar.py, and for the MessageNew of NOTIFY. The same list always giv
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from fancymail.mail.imap import fetch as f
 from fancymail.mail.imap.strings import astring
+from fancymail.mail.kept import Kept, kept
 
 from .cursor import LARGEST_63, BadSyntax, Cursor
 from .options import Options
@@ -17,9 +17,8 @@ from .options import Options
 MOST_PARTS = 100                    # numbers in a section; mail.mime gives up before
 MOST_FIELDS = 256
 LONGEST_LIST = 1024                 # octets of a list that are worth remembering
-MOST_REMEMBERED = 1024
 
-_MEMORY: dict[bytes, f.Items] = {}
+_MEMORY = Kept(1 << 20)
 
 _BODY = re.compile(rb"(BODY|BINARY)(\.PEEK|\.SIZE)?\[", re.IGNORECASE)
 _PART = re.compile(rb"[1-9][0-9]{0,9}(?:\.[1-9][0-9]{0,9})*+")
@@ -52,13 +51,11 @@ def _remember(text: bytes, options: Options) -> f.Items:
     cursor = Cursor(text, [], options)
     items = _read_items(cursor)
     cursor.end()
-    if len(_MEMORY) >= MOST_REMEMBERED:
-        _MEMORY.clear()
-    _MEMORY[text] = items
+    _MEMORY.put(text, items)
     return items
 
 
-@lru_cache(1024)
+@kept(1 << 20)
 def _same(items: f.Items) -> f.Items:
     """One object for equal lists, however they were spelled."""
     return items

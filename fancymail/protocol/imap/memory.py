@@ -1,7 +1,7 @@
 """Commands that were read before: clients say the same few again and again, with other numbers of messages at most.
 
 Kept in Options for all connections that are served alike, apart for each set of what ENABLE has switched on, since reading depends on both.
-Nothing of before a login is kept, no literal, and never more than MOST lines of at most LONGEST octets.
+Nothing of before a login is kept, no literal, no line of more than LONGEST octets, and never more than MOST octets of lines and their meanings.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from dataclasses import fields
 from typing import NamedTuple
 
 from fancymail.mail.imap.sequence import parse_sequence
+from fancymail.mail.kept import Kept
 
 from . import commands as c
 
-MOST = 1024
+MOST = 1 << 20                  # octets of lines, half of them for whole ones and half for shapes
 LONGEST = 256
 
 # A set of numbers or UIDs behind the name of a command: the rest of the line is kept without it.
@@ -36,8 +37,8 @@ class Memory:
     __slots__ = ("_lines", "_shapes")
 
     def __init__(self) -> None:
-        self._lines: dict[bytes, Known] = {}
-        self._shapes: dict[bytes, tuple[Known, tuple]] = {}     # lines without their sets, and the values behind `sequence`
+        self._lines = Kept(MOST >> 1)   # line -> Known
+        self._shapes = Kept(MOST >> 1)  # lines without their sets, and the values behind `sequence`
 
     def recall(self, text: bytes) -> Known | None:
         """What a line means; None: it has to be read."""
@@ -60,17 +61,16 @@ class Memory:
             return
         match = _NUMBERED.match(text)
         if match is None:
-            _add(self._lines, text, known)
+            self._lines.put(text, known)
         elif isinstance(known.event, _WITH_SETS):
             values = tuple(getattr(known.event, field.name) for field in fields(known.event))
-            _add(self._shapes, _shape(text, match), (known, values[1:]))
+            self._shapes.put(_shape(text, match), (known, values[1:]))
+
+    @property
+    def octets(self) -> int:
+        """What it holds."""
+        return self._lines.octets + self._shapes.octets
 
 
 def _shape(text: bytes, match: re.Match[bytes]) -> bytes:
     return text[:match.start(1)] + text[match.end(1):]
-
-
-def _add(table: dict, key: bytes, value: tuple) -> None:
-    if len(table) >= MOST:
-        table.clear()
-    table[key] = value

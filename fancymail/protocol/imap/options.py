@@ -21,6 +21,7 @@ EXTENSIONS = (
     "SAVEDATE", "WITHIN", "PREVIEW", "REPLACE", "METADATA", "METADATA-SERVER", "ESORT", "CONTEXT=SEARCH", "CONTEXT=SORT", "PARTIAL", "NOTIFY",
     "ACL", "RIGHTS=texk", "LIST-MYRIGHTS", "LIST-METADATA", "CATENATE", "MULTISEARCH", "SEARCH=FUZZY", "INPROGRESS", "UIDONLY")
 LITERAL_PLUS, LITERAL_MINUS = "LITERAL+", "LITERAL-"
+MEMORIES = 8
 LITERAL_MINUS_MOST = 4096                       # RFC 7888 5
 
 
@@ -69,7 +70,12 @@ class Options:
 
     def memory(self, enabled: Set[str]) -> Memory:
         """Commands that were read before by connections that have enabled the same."""
-        return self.memories.setdefault(frozenset(enabled), Memory())
+        known = frozenset(enabled)
+        if known not in self.memories:
+            if len(self.memories) >= MEMORIES:          # clients enable the same few; who has one of those forgotten keeps it for itself
+                self.memories.clear()
+            self.memories[known] = Memory()
+        return self.memories[known]
 
 
 @lru_cache(256)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 
 from fancymail.mail.imap.strings import astring, mailbox_name, nstring, quoted, string
 from fancymail.mail.uidset import Ranges
+from fancymail.mail.kept import kept
 from fancymail.mail.uidset import text as set_text
 
 _UNSAYABLE = re.compile(rb"[^\x20-\x7e]")
@@ -24,7 +24,7 @@ def line(tag: bytes, word: bytes, text: bytes | str, code: bytes = b"") -> bytes
     return b"%b %b %b%b\r\n" % (tag, word, b"[%b] " % code if code else b"", _sayable(text))
 
 
-@lru_cache(512)
+@kept(64 << 10)
 def _sayable(text: bytes | str) -> bytes:
     octets = text.encode("ascii", "replace") if isinstance(text, str) else text
     return _UNSAYABLE.sub(b"?", octets[:1000]) or b"done"
@@ -132,7 +132,6 @@ def namespace(personal: Sequence[tuple[str, str]], others: Sequence[tuple[str, s
     return b"* NAMESPACE %b %b %b\r\n" % (said(personal), said(others), said(shared))
 
 
-@lru_cache(256)
 def _prefix(prefix: str, utf8: bool) -> bytes:
     name = mailbox_name(prefix, utf8) if prefix else b'""'
     return name if name[:1] in b'"{' else quoted(name)

@@ -3,7 +3,6 @@
     daemon.py       the verbs: users, domains, aliases, grants
     logins.py       checking one password without being flooded, guessed or measured
     exchanges.py    the SASL exchanges under way
-    allocator.py    what the C library is told about the memory of password hashes
 """
 
 from .daemon import AuthServer

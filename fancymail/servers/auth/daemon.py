@@ -23,11 +23,11 @@ from fancymail.core.tokens import Issuer, Tokens, keys_of
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.verb import Address, Caller, Count, Flag, Octets, Raw, Text, UserName, Word, verb
 from fancymail.mail.scram import HASHES
-from fancymail.servers.auth.allocator import give_back_from
 from fancymail.servers.auth.exchanges import Client, Exchanges
 from fancymail.servers.auth.logins import Busy, Logins, Pool, Refused
 from fancymail.servers.containment import lending
 from fancymail.servers.containment.reach import Reach, database
+from fancymail.servers.running.allocator import give_back_from
 from fancymail.servers.running.daemon import Daemon
 from fancymail.storage.ports.accounts import Account, StoreFailed
 from fancymail.storage.sqlite.accounts import SqliteAccounts

@@ -12,8 +12,11 @@ from dataclasses import replace
 from typing import Any
 
 from fancymail.base.settings import Paths, Settings
+from fancymail.core.imap.orders import SHARE
+from fancymail.mail.kept import most_kept, octets_kept
 from fancymail.mail.uidset import Ranges
-from fancymail.protocol.imap.options import EXTENSIONS, Limits, Options
+from fancymail.protocol.imap.memory import MOST as MEMORY
+from fancymail.protocol.imap.options import EXTENSIONS, MEMORIES, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.asking.nearest import open_reader
 from fancymail.servers.asking.store import PATIENCE, MailStore, uid_frames
@@ -49,7 +52,8 @@ class ImapDaemon(Front):
         self.audience = Audience(lambda account: self.subscribe_to("mailbox", account, lambda: self._changed(account)),
                                  lambda account: self.unsubscribe_from("mailbox", account), settings.images)
         self.images = Images(self.reader, self.store, self.spawn, settings.images)
-        self.metrics.gauges["mailboxes"] = lambda: len(self.images)
+        self.metrics.gauges |= {"mailboxes": lambda: len(self.images), "image_octets": lambda: self.images.octets,
+                                "kept_octets": self._kept, "kept_octets_most": lambda: most_kept() + SHARE.most + 2 * MEMORIES * MEMORY}
         self.prepare_doors(settings.connections, settings.connections_per_address)
         self._offer(self.settings)
         self.open_door("imap", settings.listen_imap, self._session, settings.proxies)
@@ -77,6 +81,11 @@ class ImapDaemon(Front):
         plaintext = own.plaintext_login == "always" or own.plaintext_login == "loopback" and connection.loopback
         options = self._plaintext if plaintext else self._options
         return ImapSession(self, connection, ImapServer(options, tls is not None, tls is not None and bool(tls.server_end_point)))
+
+    def _kept(self) -> int:
+        """Octets of all that was worked out before."""
+        memories = [memory for options in (self._options, self._plaintext) for memory in options.memories.values()]
+        return octets_kept() + SHARE.octets + sum(memory.octets for memory in memories)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 

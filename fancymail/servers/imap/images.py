@@ -121,6 +121,11 @@ class Images:
     def __len__(self) -> int:
         return sum(map(len, self._boxes.values()))
 
+    @property
+    def octets(self) -> int:
+        """Of all images, their orders apart."""
+        return sum(box.image.octets for boxes in self._boxes.values() for box in boxes.values() if box.image is not None)
+
     def enter(self, account: str, mailbox: int, session) -> Box:
         """Return the box of a mailbox for a session that selects it."""
         boxes = self._boxes.setdefault(account, {})

@@ -4,4 +4,5 @@
     nodes.py        what it has in a cluster instead of files; hints.py: alerts between nodes
     launch.py       from a name to the daemon; supervisor.py: the parent of all of them; child.py: a process behind the fork
     sockets.py      listening sockets, made here or inherited
+    allocator.py    memory that was freed goes back to the system
 """

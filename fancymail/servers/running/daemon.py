@@ -37,10 +37,12 @@ from fancymail.servers.containment import cell, lending
 from fancymail.servers.containment.owners import Owners
 from fancymail.servers.containment.reach import Reach
 from fancymail.servers.moving.settled import require_settled
+from fancymail.servers.running.allocator import give_back
 from fancymail.servers.running.nodes import open_cluster
 from fancymail.servers.running.sockets import bind_door
 
 RENEWAL = 5.0          # seconds between renewals of our own subscriptions
+TIDYING = 60.0         # seconds between two looks for memory that nobody uses
 MANY = 200             # subscriptions that are renewed at a time
 FINISH = 10.0          # seconds that running requests get at the end
 
@@ -297,6 +299,7 @@ class Daemon:
                 self.cluster.begin()
             self.ready = True
             self.spawn(self._keep_subscribed(), "subscriptions")
+            self.spawn(_tidy(), "tidying")
             _notify("READY=1")
             self.log.info("ready", version=__version__)
             await self.ended.wait()
@@ -375,6 +378,13 @@ class Daemon:
             with suppress(OSError):         # a daemon that is shut in leaves this to the next one, or to the supervisor
                 os.unlink(endpoint.removeprefix("ipc://"))
         self._held.close()
+
+
+async def _tidy() -> None:
+    """Let go of what a busy hour took."""
+    while True:
+        await asyncio.sleep(TIDYING)
+        give_back()
 
 
 def run_daemon(daemon_class: type[Daemon], state: Path | str, *, config: Path | None = None, sockets: dict | None = None,

@@ -373,8 +373,10 @@ class MemoryAccount:
     # History and sums
 
     def vanished(self, name: Name, modseq: int) -> Ranges | None:
-        """UIDs expunged after `modseq`."""
+        """UIDs expunged after `modseq`; None if that is from before it was rebuilt."""
         box = self._find(name)
+        if modseq < box.vanish_floor:
+            return None
         return uidset.ranges(uid for (mailbox, uid), at in self.store.gone.items() if mailbox == box.id and at > modseq)
 
     def changes(self, name: Name, modseq: int) -> list[Change]:
@@ -393,9 +395,9 @@ class MemoryAccount:
                 if self.store.msgs[mid].account == self.name and self.store.lacks(mid, version)]
 
     def rebuild(self) -> None:
-        """Count all mailboxes anew, and forget what was derived."""
+        """Count all mailboxes anew, and forget what was derived; at a new modseq, from before which nobody learns what is new, but all."""
         for box in self.mailboxes():
-            self._count(box, box.highestmodseq)
+            self._count(box._replace(vanish_floor=box.highestmodseq + 1), box.highestmodseq + 1)
         self.store.derivations = {mid: value for mid, value in self.store.derivations.items() if self.store.msgs[mid].account != self.name}
 
     def usage(self) -> Usage:

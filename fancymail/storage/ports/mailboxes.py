@@ -219,7 +219,9 @@ class AccountMailboxes(Protocol):
     def underived(self, name: Name, uids: Ranges, version: int) -> list[Underived]:
         """Of these messages, kept ones too, those of which nothing of this version was derived."""
 
-    def rebuild(self) -> None: """Count all mailboxes anew from their messages, and forget what was derived."""
+    def rebuild(self) -> None:
+        """Count all mailboxes anew from their messages, and forget what was derived: at a new modseq of each, which is its `vanish_floor` too,
+        so that whoever keeps what he read before loads it anew."""
 
     def usage(self) -> Usage: """What the account holds, from the counters."""
     def forget(self, now: int) -> None: """Remove all the mail of the account; nothing can be undeleted."""

@@ -85,7 +85,7 @@ class Annotations:
         return [Underived((self.shard.number, mid), *row) for mid, *row in rows.values()]
 
     def rebuild(self) -> None:
-        """Count all mailboxes anew, and forget what was derived."""
+        """Count all mailboxes anew, and forget what was derived; at a new modseq, from before which nobody learns what is new, but all."""
         with self.shard as shard:
             account = self._account()
             for box in self.mailboxes():
@@ -93,8 +93,9 @@ class Annotations:
                 states = self._matched(box, sizes)
                 counts = (len(states), sum(not state.flags & SEEN for state in states), sum(bool(state.flags & DELETED) for state in states),
                           sum(sizes.values()), max(sizes, default=0) + 1, max((state.modseq for state in states), default=0))
-                shard.execute("UPDATE mailbox SET messages = ?, unseen = ?, deleted = ?, octets = ?, uidnext = max(uidnext, ?), "
-                              "highestmodseq = max(highestmodseq, ?) WHERE id = ?", (*counts, box.id))
+                shard.execute("UPDATE mailbox SET messages = ?1, unseen = ?2, deleted = ?3, octets = ?4, uidnext = max(uidnext, ?5), "
+                              "highestmodseq = max(highestmodseq, ?6) + 1, vanish_floor = max(highestmodseq, ?6) + 1 WHERE id = ?7",
+                              (*counts, box.id))
             for table in ("derived", "text"):
                 shard.execute(f"DELETE FROM {table} WHERE mid IN (SELECT mid FROM msg WHERE account = ?)", (account,))
 

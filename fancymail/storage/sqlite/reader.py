@@ -89,8 +89,9 @@ class SqliteReader:
 
     async def metadata(self, account: str, mailbox: int = 0) -> dict[str, bytes]:
         """Entries of a mailbox or of the account."""
-        return dict(self._rows(account, "SELECT metadata.name, value FROM metadata JOIN account ON account.id = metadata.account "
-                               "WHERE account.name = ? AND mailbox = ? ORDER BY metadata.name", (account, mailbox)))
+        sql = ("SELECT metadata.name, value FROM metadata JOIN account ON account.id = metadata.account "
+               "WHERE account.name = ? AND mailbox = ? ORDER BY metadata.name")
+        return dict(self.shards[self.number(account)].read(sql, (account, mailbox)))          # values may be large: they are not remembered
 
     async def acl(self, account: str, mailbox: int) -> dict[str, str]:
         """Identifier -> rights."""

@@ -70,13 +70,13 @@ def test_nothing_of_before_a_login_is_kept():
 
 
 def test_little_is_kept(monkeypatch):
-    monkeypatch.setattr(memory, "MOST", 5)
+    monkeypatch.setattr(memory, "MOST", 40_000)
     options = Options(plaintext=True)
     engine = ImapServer(options)
     for number in range(50):
         play(engine, [b"a STATUS x%d (MESSAGES)" % number, b"a UID FETCH %d (FLAGS BODY[%d])" % (number + 1, number + 1)], [SELECTED] * 2)
         kept = options.memory(engine.enabled)
-        assert 0 < len(kept._lines) <= 5 and 0 < len(kept._shapes) <= 5
+        assert 0 < len(kept._lines) < 40 and 0 < len(kept._shapes) < 40 and kept.octets <= 40_000
     kept._lines.clear()
     play(engine, [b'a SEARCH SUBJECT "%b"' % (b"x" * 300)], [SELECTED])
     assert not kept._lines

@@ -93,6 +93,13 @@ class Suite:
         self.closing = await AsyncExitStack().__aenter__()
         self.imap: ImapDaemon = await self.closing.enter_async_context(running(ImapDaemon, self.state, tables))
 
+    async def beside(self) -> Suite:
+        """One more process of fm-imap, as far as a test can have it: with doors, images and readers of its own."""
+        other = Suite(self.state, self.stack)
+        other.clients = self.clients
+        other.imap = await self.closing.enter_async_context(running(ImapDaemon, self.state, TABLES, instance="imap-2"))
+        return other
+
     async def restart(self, **own) -> None:
         """Start it anew with other settings."""
         await self.closing.aclose()
