@@ -91,12 +91,12 @@ class Delivery:
         self.stopped = False
         self.asked: asyncio.Future | None = None        # what the queue is asked for: more to do
         self.begun = False
+        self.more = False       # the last take gave all that it was asked for: there may be more
         self.size = 1           # of the next batch: should a message kill this process, it stands alone after a few restarts
 
     async def run(self) -> None:
         """Deliver what there is; sleep until the queue has more. Whatever happens, it goes on."""
         while not self.stopped:
-            self.woken.clear()
             try:
                 await self._drain()
             except Exception as error:
@@ -112,14 +112,17 @@ class Delivery:
         """Batch after batch, until the queue is empty."""
         batch = await self._fetch()
         while batch:
-            following = asyncio.ensure_future(self._fetch()) if self.size == self.batch else None
+            following = asyncio.ensure_future(self._fetch()) if self.size == self.batch and self.more else None
             try:
                 await self.deliver(batch)
             except Exception:
                 self._release(await following if following else [])
                 raise
             self.size = min(self.size * 2, self.batch)
-            batch = await (following or self._fetch())
+            if following is not None:
+                batch = await following
+            else:
+                batch = await self._fetch() if self.more or self.woken.is_set() else []
 
     def stop(self) -> None:
         """Take no more; `run` returns when what was taken is settled."""
@@ -137,11 +140,13 @@ class Delivery:
             if not self.begun:
                 await self._ask("resume")
                 self.begun = True
-            words = await self._ask("take", self.size)
+            self.woken.clear()              # what comes from here on, and is not in the answer, wakes us again
+            asked, words = self.size, await self._ask("take", self.size)
         except IpcError as error:       # the queue is away: its return wakes us, and so does the clock
             self.log.debug("cannot take", reason=error.text)
             return []
         tasks = [Task.read(path, info) for path, info in zip(words[::2], words[1::2])]
+        self.more = len(tasks) >= asked
         if tasks:
             await asyncio.get_running_loop().run_in_executor(self.thread, self._link, tasks)
         return tasks

@@ -61,7 +61,7 @@ class World:
             return [words[0].encode(), b"%d" % self.quotas[words[0]]]
         if verb == "take":
             given, self.waiting = self.waiting[:words[1]], self.waiting[words[1]:]
-            if not given:
+            if not self.waiting:
                 self.taken.set()
             return [word for path, info in given for word in (path.encode(), json.dumps(info).encode())]
         if verb != "resume":
@@ -159,6 +159,32 @@ async def test_a_batch_is_done_in_one_message(world):
     assert [path for _, _, *words in world.said for path in words] == paths
     assert [message.uid for message in world.inbox()] == list(range(1, 13))
     assert [message.length for message in world.inbox()] == [len(CONTENT) + len(str(number)) for number in range(12)]
+
+
+async def test_the_queue_is_asked_again_when_it_may_have_more_and_only_then(world):
+    takes, ask = [], world.delivery.ask
+
+    async def listen(daemon, verb, *words, **options):
+        answer = await ask(daemon, verb, *words, **options)
+        if verb == "take":
+            takes.append(len(answer) // 2)
+            if len(takes) == 2:                     # while these are delivered somebody sends one more
+                world.push("alice@example.test", content=CONTENT + b"late")
+                world.delivery.woken.set()
+        return answer
+    world.delivery.ask = listen
+    world.delivery.batch = world.delivery.size = 4
+    for number in range(6):
+        world.push("alice@example.test", content=CONTENT + b"%d" % number)
+    running = asyncio.create_task(world.delivery.run())
+    async with asyncio.timeout(10):
+        while len(world.said) < 3:
+            await asyncio.sleep(0)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert takes == [4, 2, 1] and len(world.inbox()) == 7
+    world.delivery.stop()
+    await running
 
 
 async def test_the_first_batches_are_small(world):
