@@ -56,7 +56,7 @@ def plan(items: Items) -> Plan:
             continue
         pieces.append(item.label.replace(b"%", b"%%") + b" %b")
         if sections.is_listed(item):
-            columns += ["fields", "header_length"]
+            columns.append("fields")
         else:
             contents.append(item)
             whole = isinstance(item, Section) and not item.part and item.what == WHOLE
