@@ -26,7 +26,7 @@ from fancymail.storage.sync import FEW, Syncer
 
 PATIENCE = 60.0                      # seconds that the queue has to take what is durable
 GATHER = 0.002                       # seconds that finished slots wait for more to share their sync, when there are more
-PACE = 0.010                         # seconds between two words to the queue about finished slots
+PACE = 0.005                         # seconds between two words to the queue about finished slots
 AGAIN = 2.0                          # seconds after which it is told again what it could not take
 MOST = 400                           # messages told at once
 FRAME = 60_000                       # octets of a parameter
