@@ -47,6 +47,7 @@ class DiskSpool:
         self._retired: list[tuple[str, str, int]] = []          # (queue, id, octets): not before the next sync
         self._kept = self._kept_octets = 0
         self._changed: set[str] = set()         # folders with names that were made or taken away since the last sync
+        self._entered: set[str] = set()         # those of them that files came into from another
         self._syncer.everything()       # what a killed process wrote and never synced: a repeated push may find it and say ok
 
     def add(self, queue: str) -> None:
@@ -122,6 +123,7 @@ class DiskSpool:
         try:
             os.rename(id, id, src_dir_fd=self._folders[place], dst_dir_fd=self._folders[target])
             self._changed |= {place, target}
+            self._entered.add(target)
             return True
         except FileNotFoundError:
             return False
@@ -179,14 +181,16 @@ class DiskSpool:
     def sync(self, slots: Iterable[tuple[str, str]]) -> None:
         retired, self._retired = self._retired, []
         changed, self._changed = self._changed, set()
+        entered, self._entered = self._entered, set()
         try:
             crash_point("queue.sync")
             if not self._syncer.filesystem():
-                self._sync_each(list(slots), changed)
+                self._sync_each(list(slots), changed, entered)
             crash_point("queue.synced")
         except OSError:
             self._retired += retired
             self._changed |= changed
+            self._entered |= entered
             raise
         # Only now may these be overwritten: their new names are durable, so no row can point at another's content.
         for queue, id, size in retired:
@@ -199,8 +203,9 @@ class DiskSpool:
             os.close(descriptor)
         self._folders.clear()
 
-    def _sync_each(self, slots: list[tuple[str, str]], changed: set[str]) -> None:
-        for queue in changed | {queue for queue, _ in slots}:
+    def _sync_each(self, slots: list[tuple[str, str]], changed: set[str], entered: set[str]) -> None:
+        # A file that moved has its new name first, and then its old one no more: in the other order a power cut in between takes both.
+        for queue in sorted(changed | {queue for queue, _ in slots}, key=lambda queue: queue not in entered):
             self._syncer.files([id for where, id in slots if where == queue], self._folders[queue])
             os.fsync(self._folders[queue])
         if self._log:

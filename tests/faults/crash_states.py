@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Model:
         self.root = root
         self.names: dict[str, File | None] = {}         # None: a folder
         self.kept: dict[str, File | None] = {}
+        self.moved: list[tuple[str, str]] = []          # folders that got another name, which is not surely kept yet
         self.position: dict[str, int] = {}              # by path: nobody here has a file open twice that is written without an offset
 
     def apply(self, call: str, text: str, result: int) -> None:
@@ -61,16 +62,16 @@ class Model:
         elif call in ("ftruncate", "fallocate"):
             self._resized(call, text)
         elif call.startswith(("rename", "link")):
-            self._named(call, *self._paths(call, text))
+            self._named(call, *self.paths(call, text))
         elif call.startswith("unlink"):
-            self.names.pop(self._paths(call, text)[0], None)
+            self.names.pop(self.paths(call, text)[0], None)
         elif call == "syncfs":
             self._sync_all()
         else:
             self._sync(_path_of(text))
 
     def _made(self, call: str, text: str) -> None:
-        path = self._paths(call, text)[0]
+        path = self.paths(call, text)[0]
         if not path.startswith(self.root) or IGNORED.search(path):
             return
         self.position[path] = 0
@@ -85,6 +86,11 @@ class Model:
         if source not in self.names:
             return
         file = self.names.pop(source) if call.startswith("rename") else self.names[source]
+        if file is None:
+            self.moved.append((source, target))
+            _carry(self.names, source, target)
+            for name in [name for name in self.names if name.startswith(f"{source}/")]:
+                del self.names[name]
         if target.startswith(self.root):
             self.names[target] = file
 
@@ -112,6 +118,10 @@ class Model:
         if file is not None:
             file.synced, file.since = bytes(file.content), []
             return
+        for source, target in self.moved:
+            if os.path.dirname(target) == path:         # what is in it is kept as far as it was before
+                _carry(self.kept, source, target)
+        self.moved = [(source, target) for source, target in self.moved if os.path.dirname(target) != path]
         self.kept = {name: file for name, file in self.kept.items() if os.path.dirname(name) != path}
         self.kept.update({name: file for name, file in self.names.items() if os.path.dirname(name) == path})
 
@@ -119,10 +129,10 @@ class Model:
         for file in self.names.values():
             if file is not None and file.since:
                 file.synced, file.since = bytes(file.content), []
-        self.kept = dict(self.names)
+        self.kept, self.moved = dict(self.names), []
 
     @staticmethod
-    def _paths(call: str, text: str) -> list[str]:
+    def paths(call: str, text: str) -> list[str]:
         """The one or two paths of a call, absolute."""
         found, folder = [], ""
         for match in re.finditer(rf"{_FD.pattern}|{_STRING.pattern}", text):
@@ -151,6 +161,12 @@ class Model:
             else:
                 left[path] = _content(file, kind, chance)
         return left
+
+
+def _carry(names: dict[str, File | None], source: str, target: str) -> None:
+    """Give what is in a folder the names that it has under the folder's new one, too."""
+    for name in [name for name in names if name.startswith(f"{source}/")]:
+        names[target + name[len(source):]] = names[name]
 
 
 def _plain(text: str) -> str:
@@ -196,12 +212,13 @@ def _write(content: bytearray, offset: int, data: bytes) -> None:
 class Record:
     """What happened in one scenario, call by call."""
 
-    def __init__(self, folder: Path, prelude: str = "", marked: bool = False) -> None:
+    def __init__(self, folder: Path, prelude: str = "", marked: bool = False, words: Sequence = ()) -> None:
+        """words: another module than tests.faults.scenario, and what it is given; it leaves files and a ledger in the same places."""
         self.folder = folder
         trace = folder / "trace"
         folder.mkdir(parents=True, exist_ok=True)
         words = ["strace", "-f", "-qq", "--seccomp-bpf", "-xx", "-y", "-s", "1000000", "-o", trace, "-e", f"trace={CALLS}", "-e", "signal=none",
-                 sys.executable, "-m", "tests.faults.scenario", folder / "day", prelude]
+                 sys.executable, "-m", *(words or ["tests.faults.scenario", folder / "day", prelude])]
         environment = os.environ | ({"FAULTS_MARKS": str(folder / "marks")} if marked else {})
         done = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True, timeout=400, env=environment)
         self.ended = done.returncode
@@ -212,8 +229,9 @@ class Record:
         trace.unlink()
 
     def walk(self, without: str = "") -> Iterator[tuple[list[str], Model]]:
-        """After each line of the ledger: all its lines until now, and the filesystem as it is then. `without`: as if the syncs of one place
-        in the code (tests/faults/marks.py) had not been made."""
+        """After each line of the ledger, whenever a file got another folder (`moved`), and when a database has become durable (`stored`): all
+        lines until now, and the filesystem as it is then. `without`: as if the syncs of one place in the code (tests/faults/marks.py) had not
+        been made."""
         model, lines = Model(self.root), []
         for call, text, result, places in self.calls:
             if call == "write" and _path_of(text) == self.ledger:
@@ -221,6 +239,10 @@ class Record:
                 yield lines, model
             elif not (without and call in SYNCS and without in places):
                 model.apply(call, text, result)
+                if call.startswith(("rename", "link")) and len({os.path.dirname(path) for path in model.paths(call, text)}) > 1:
+                    yield [*lines, f"moved {call}"], model
+                elif call in ("fsync", "fdatasync") and _path_of(text).endswith("-wal"):
+                    yield [*lines, f"stored {os.path.basename(_path_of(text))}"], model
 
     def places(self) -> set[str]:
         """The places in the code whose syncs are on record."""

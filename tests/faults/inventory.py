@@ -26,6 +26,7 @@ from tests.servers_kit import operator, running
 TABLES = {"log": {"console": "never", "file": False}, "queue": {"free-octets": 0, "free-files": 0}}
 ROUNDS = 100            # looks whether the queue has found all slots
 QUEUES = ("incoming", "outgoing")
+ASIDE = {"dead": "dead", "corrupt": "corrupt"}         # by state: where else the file is
 
 
 @dataclass
@@ -51,7 +52,7 @@ async def inventory(state: Path) -> Holdings:
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
-                    _look(state / "queues" / name / row.text(0), holdings)
+                    _look(state / "queues" / ASIDE.get(row.text(1), name) / row.text(0), holdings)
             holdings.wrong = await audited(state, queue)
     return holdings
 

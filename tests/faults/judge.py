@@ -3,7 +3,8 @@
     python -m tests.faults.judge FOLDER PRELUDE         # prints what is broken, line by line; exit code 1
 
 Promises are the ledger's lines: `acked` (the message is in a mailbox, in the queue, or was taken by the other server), `settled` (the
-queue will not send it again), `held`, `dropped` (the operator's word).
+queue will not send it again), `held`, `dropped`, `aside` (the operator's word). They must be kept at every other moment, too: such are looked at
+when a file has got another folder, and when a database has become durable (then the least that is left is enough to look at).
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from pathlib import Path
 
 from tests.faults.crash_states import STATES, Record, materialize
 from tests.faults.inventory import Holdings, inventory
-from tests.faults.laboratory import ALIASES
+from tests.faults.laboratory import ALIASES, SENDER
 from tests.faults.ledger import MARK
 
-PROMISES = ("acked", "settled", "held", "dropped")
+GONE = list(ALIASES)[1]                 # whose server refuses them
+PROMISES = ("acked", "settled", "held", "dropped", "aside")
+MOMENTS = {**dict.fromkeys(PROMISES, len(STATES)), "moved": len(STATES), "stored": 1}      # how many of the states are looked at
 
 
 class Book:
@@ -31,7 +34,7 @@ class Book:
     def __init__(self, lines: list[str]) -> None:
         words = [line.split(" ") for line in lines]
         self.sent = {word[1]: (word[2], word[3:]) for word in words if word[0] == "sent"}
-        self.ended = {word[2] for word in words if word[0] == "dropped"}
+        self.ended = {word[2] for word in words if word[0] == "ending"}         # by the operator: gone at the latest when it is `dropped`
         self.said = {name: [word[1] for word in words if word[0] == name] for name in (*PROMISES, "taken")}
 
     def broken(self, found: Holdings) -> Iterator[str]:
@@ -41,9 +44,12 @@ class Book:
         here = {(recipient, name) for recipient, name, _ in names}
         for name in set(self.said["acked"]) - self.ended:
             for recipient in self.sent[name][1]:
-                if (ALIASES.get(recipient, recipient), name) not in here and not (recipient in ALIASES and name in self.said["taken"]):
+                told = recipient == GONE and (SENDER, name) in here
+                if (ALIASES.get(recipient, recipient), name) not in here and not told and not (recipient in ALIASES and name in self.said["taken"]):
                     yield f"lost: {name} for {recipient}"
         for recipient, name, content in names:
+            if recipient == SENDER:             # told that it could not be delivered
+                continue
             if name not in self.sent or hashlib.sha256(content[content.find(b"Subject: ledger"):]).hexdigest() != self.sent[name][0]:
                 yield f"damaged: {name} for {recipient}"
         for name in self.said["settled"]:
@@ -52,18 +58,21 @@ class Book:
         for id in self.said["held"]:
             if found.queued.get(id, ("", ""))[1] != "held":
                 yield f"held no more: {id}"
+        for id in self.said["aside"]:
+            if found.queued.get(id, ("", ""))[1] != "dead":
+                yield f"not aside any more: {id}"
         for id in self.said["dropped"]:
             if id in found.queued:
                 yield f"dropped, and here again: {id}"
 
 
 def verdicts(record: Record, seed: int = 1, without: str = "", kinds: tuple[str, ...] = STATES) -> Iterator[tuple[str, list[str]]]:
-    """After each promise, for each state: (where, what is broken). The last promises are looked at first: most is at stake then."""
+    """After each promise, and when a file has moved, for each state: (where, what is broken). The last are looked at first: most is at stake then."""
     chance = random.Random(seed)
     states = []
     for lines, model in record.walk(without):
-        if lines[-1].split(" ")[0] in PROMISES:
-            states += [(list(lines), kind, model.state(kind, chance)) for kind in kinds]
+        some = kinds[:MOMENTS.get(lines[-1].split(" ")[0], 0)]
+        states += [(list(lines), kind, model.state(kind, chance)) for kind in some]
     root = f"{record.root}/state"
     for lines, kind, left in reversed(states):
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:

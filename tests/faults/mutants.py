@@ -25,7 +25,8 @@ PLACES = (
     "fancymail/storage/*.py", "fancymail/storage/sqlite/*.py", "fancymail/core/commit.py", "fancymail/core/intake.py", "fancymail/core/queue.py",
     "fancymail/core/queue_desk.py", "fancymail/core/stowage.py", "fancymail/core/turn.py", "fancymail/servers/mailbox/delivery.py",
     "fancymail/servers/mailbox/uploads.py", "fancymail/servers/mailbox/daemon.py", "fancymail/servers/smtpin/*.py",
-    "fancymail/servers/smtpout/outgoing.py")
+    "fancymail/servers/smtpout/outgoing.py", "fancymail/servers/moving/files.py", "fancymail/servers/moving/move.py",
+    "fancymail/servers/moving/queues.py", "fancymail/core/moving.py")
 DERIVED = ("fancymail/storage/sqlite/fulltext.py",)         # may be lost at any time
 SYNC = re.compile(r"_?(fsync|fdatasync|syncfs|sync|sync_[a-z_]+|durable)\Z")
 NAMING = {"rename", "replace", "link", "renames"}
@@ -104,7 +105,8 @@ class _Candidates(ast.NodeTransformer):
         self.generic_visit(node)
         ends = node.body[-1]
         refuses = isinstance(ends, ast.Raise) or isinstance(ends, ast.Return) and isinstance(ends.value, ast.Constant) and ends.value.value is False
-        if refuses and CHECKED.search(ast.unparse(node.test)) and "TYPE_CHECKING" not in ast.unparse(node.test):
+        compared = CHECKED.search(ast.unparse(node.test)) or "Differs(" in ast.unparse(ends)
+        if refuses and compared and "TYPE_CHECKING" not in ast.unparse(node.test):
             if self._hit("check", node, f"if {ast.unparse(node.test)}"):
                 node.test = ast.copy_location(ast.Constant(False), node.test)
         return node

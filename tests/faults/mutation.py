@@ -5,8 +5,9 @@
     python -m tests.faults.mutation --list          # try none, bring the list in step with the code
 
 Three days are recorded, and judged as if the syncs of one place in the code had not been made. Where that does not do (a rename, a check,
-a PRAGMA), a day is lived, damage is done, and the tests of the parts are run with the call taken out of the code. What nothing notices
-stands in the table as such, with the reason that REASONS gives, or as an open wound.
+a PRAGMA, a wait for a sync that another thread makes), days are lived and damage is done with the call taken out of the code. Only where the
+laboratory notices nothing are the tests of the parts asked; the table says so, with the reason that REASONS gives. What nothing notices stands in it
+as an open wound.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ DAMAGE = ["tests/faults/test_damage.py"]
 PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
          "tests/storage/sqlite", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
          "tests/core/test_queue_aside.py", "tests/core/test_queue_desk.py", "tests/core/test_queue_settle.py", "tests/core/test_commit.py",
-         "tests/core/test_stowage.py", "tests/core/test_queue_audit.py", "tests/servers/queue/test_queue.py", "tests/servers/mailbox/test_uploads.py",
+         "tests/core/test_stowage.py", "tests/contracts/test_moving.py", "tests/core/test_queue_audit.py", "tests/servers/queue/test_queue.py",
+         "tests/servers/mailbox/test_uploads.py",
          "tests/servers/mailbox/test_delivery.py", "tests/servers/mailbox/test_mailbox.py", "tests/servers/smtpin/test_outbox.py",
          "tests/servers/smtpout/test_outgoing.py"]
 REASONS: dict[str, str] = {}        # part of a name -> why POSIX does not ask for it
@@ -56,13 +58,31 @@ def main(words: list[str]) -> None:
 
 def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
     """What notices that this call is gone."""
+    if "moving" in mutant.file:
+        return _moves(mutant) or _only(mutant)
     if mutant.kind == "sync" and (found := _unsynced(mutant, days)):
         return found
-    tries = {"check": [_parts, _damage], "sync": [_parts], "name": [_parts, _crashes, _damage], "pragma": [_parts, _crashes]}[mutant.kind]
+    on_record = any(mutant.name in day.places() for _, day in days)     # then a day without it shows no more than that
+    tries = {"check": [_damage], "sync": [] if on_record else [_crashes], "name": [_crashes, _damage], "pragma": [_crashes]}[mutant.kind]
     for attempt in tries:
         if found := attempt(mutant):
             return found
-    return next((f"nothing: {reason}" for part, reason in REASONS.items() if part in mutant.name), "NOTHING")
+    return _only(mutant)
+
+
+def _moves(mutant: Mutant) -> str:
+    """A move without this call (tests/faults/moving.py), or a damaged one."""
+    if mutant.kind == "check":
+        return _tests(mutant, ["tests/faults/test_moving.py"])
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        done = _run(mutant, [sys.executable, "-m", "tests.faults.moving", folder])
+    return _told("a move", (done.stdout.strip().splitlines() or [done.stderr.strip()[-80:]])[-1]) if done.returncode else ""
+
+
+def _only(mutant: Mutant) -> str:
+    """What is left where the laboratory notices nothing: a test of the part, and why."""
+    reason = next((f": {reason}" for part, reason in REASONS.items() if part in mutant.name), "")
+    return f"only {found}{reason}" if (found := _parts(mutant)) else f"nothing{reason}" if reason else "NOTHING"
 
 
 def _unsynced(mutant: Mutant, days: list[tuple[str, Record]]) -> str:

@@ -3,7 +3,7 @@
     python -m tests.faults.scenario FOLDER PRELUDE        # state in FOLDER/disk/state, the ledger in FOLDER/ledger
 
 What was promised to whom goes into the ledger, and so into the same record, in the order in which it happened: `acked` after a 250 or
-an APPEND's OK, `settled` when another server has a message and the queue has let go of it, `held`, `dropped` after the operator's verbs.
+an APPEND's OK, `settled` when another server has a message and the queue has let go of it, `held`, `dropped`, `aside` after the operator's verbs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import imaplib
 import json
 import os
+import signal
 import smtplib
 import sys
 import time
@@ -21,10 +22,11 @@ from tests.faults.ledger import MARK
 from tests.faults.laboratory import ALIASES, LOCAL, SENDER, Laboratory
 from tests.suite_kit import wait_for
 
-FAR = next(iter(ALIASES))
+FAR, GONE = ALIASES
 DAY = [(["alice@example.test"], 300), (["bob@example.test"], 100_000), ([*LOCAL], 2000), ([FAR], 300), ([*LOCAL, FAR], 60_000),
-       (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20)]
+       (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20), ([GONE], 300)]
 
+CROWD = 6
 BURST = [(["alice@example.test"], 300 + number) for number in range(6)] + [([*LOCAL, FAR], 70_000)] * 2       # at the same time: they share syncs
 
 
@@ -44,12 +46,22 @@ def live(laboratory: Laboratory) -> None:
         send(laboratory, recipients, size)
     with ThreadPoolExecutor(len(BURST)) as crowd:
         list(crowd.map(lambda one: send(laboratory, *one), BURST))
+    crowd_in(laboratory)
     append(laboratory, 300), append(laboratory, 100_000)
+    store(laboratory, 300), store(laboratory, 100_000)
     wait_for(lambda: waiting(laboratory) == 0, "all is settled")
     name = send(laboratory, [FAR], 300)
     wait_for(lambda: waiting(laboratory) == 0 and idle(laboratory), "the last one is settled")
     laboratory.ledger.write("settled", name)
     operate(laboratory)
+
+
+def crowd_in(laboratory: Laboratory) -> None:
+    """Many large messages that fm-mailbox takes in at once: then they share one sync."""
+    laboratory.suite.signal("mailbox", signal.SIGSTOP)
+    for _ in range(CROWD):
+        send(laboratory, ["alice@example.test"], 60_000)
+    laboratory.suite.signal("mailbox", signal.SIGCONT)
 
 
 def note_what_is_taken(laboratory: Laboratory) -> None:
@@ -87,6 +99,14 @@ def append(laboratory: Laboratory, size: int) -> None:
         laboratory.ledger.acked(name)
 
 
+def store(laboratory: Laboratory, size: int) -> None:
+    """One message, by the operator's verb, as an import does."""
+    name, content = laboratory.ledger.compose(["bob@example.test"], size)
+    with laboratory.suite.operator("mailbox") as mailbox:
+        mailbox.write_raw("store", "bob@example.test", "", len(content), content=content)
+        laboratory.ledger.acked(name)
+
+
 def operate(laboratory: Laboratory) -> None:
     """What the operator was answered holds, too."""
     laboratory.wire.cut("closed")
@@ -97,8 +117,25 @@ def operate(laboratory: Laboratory) -> None:
         queue.call("hold", "outgoing", ids[0])
         laboratory.ledger.write("held", ids[0], held)
         time.sleep(0.2)
+        laboratory.ledger.write("ending", ids[1], dropped)
         queue.call("drop", "outgoing", ids[1])
         laboratory.ledger.write("dropped", ids[1], dropped)
+        for size in (300, 100_000):
+            name = send(laboratory, [FAR], size)
+            id = last_one(queue)
+            queue.call("reject", "outgoing", id, "the operator says so")
+            laboratory.ledger.write("aside", id, name)
+        settled = send(laboratory, [FAR], 300)
+        id = last_one(queue)
+        laboratory.ledger.write("ending", id, settled)
+        queue.call("result", "outgoing", id, json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}]))
+        laboratory.ledger.write("dropped", id, settled)
+
+
+def last_one(queue) -> str:
+    """The id of the only message that the operator has not put anywhere."""
+    return wait_for(lambda: [row.text(0) for row in queue.rows("messages", "outgoing", 9)[1] if row.text(1) not in ("held", "dead")],
+                    "the last one is there")[0]
 
 
 if __name__ == "__main__":

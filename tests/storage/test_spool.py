@@ -214,3 +214,17 @@ def test_names_are_synced_where_syncfs_is_not_used(tmp_path, monkeypatch, change
     spool.sync(())
     assert not synced
     spool.close()
+
+
+@pytest.mark.parametrize("place, target", [("incoming", "dead"), ("dead", "incoming"), ("outgoing", "corrupt"), ("corrupt", "outgoing")])
+def test_the_new_name_of_what_moved_is_durable_before_its_old_one_is_gone(tmp_path, monkeypatch, place, target):
+    monkeypatch.setattr(sync_module, "_kernel", lambda: (5, 4))
+    spool = DiskSpool(tmp_path / "queues", ["incoming", "outgoing"])
+    write_slot(spool.path(place, ID), ENVELOPE, b"content")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))))
+    spool.remove("incoming", "b" * 26), spool.remove("outgoing", "b" * 26)
+    spool.move(ID, place, target)
+    spool.sync([("outgoing", "c" * 26), ("incoming", "c" * 26)])
+    assert set(synced) >= {place, target} and synced.index(target) < synced.index(place)
+    spool.close()

@@ -88,6 +88,7 @@ class FilesQueue:
                 yield piece
 
     def add(self, messages: list[Waiting], pieces: Iterable[Iterable[bytes]]) -> None:
+        self.index.remove([message.entry.id for message in messages])       # of a try that a power cut ended: rows whose files did not last
         for message, content in zip(messages, pieces):
             self._write(message, content)
         self.index.add([replace(message.entry) for message in messages])

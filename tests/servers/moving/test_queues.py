@@ -130,6 +130,18 @@ def test_what_changed_between_two_tries_is_as_it_is_now(files, cluster, journal)
     assert told(cluster) == told(files) and len(told(files)) == 6
 
 
+def test_rows_whose_files_a_power_cut_took_on_the_way_are_carried_again(files, journal, tmp_path):
+    fill(files)
+    there = Side(lambda: FilesQueue(tmp_path / "there", Settings().queue))
+    carry(files, there, journal)
+    queue = there.queue()
+    for name in "aeg":
+        queue.spool.remove("dead" if name == "e" else "outgoing", name * 26)
+    queue.close()
+    carry(files, there, journal)
+    assert told(there) == told(files)
+
+
 def test_what_a_crash_left_is_seen_as_by_the_queue(files, cluster, journal):
     """A whole slot without a row was promised by its writer; a row without a file is nothing; a content that changed is corrupt."""
     fill(files)
