@@ -73,7 +73,7 @@ def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
 def _moves(mutant: Mutant) -> str:
     """A move without this call (tests/faults/moving.py), or a damaged one."""
     if mutant.kind == "check":
-        return _tests(mutant, ["tests/faults/test_moving.py"])
+        return _tests(mutant, ["tests/faults/test_moving.py", "-k", "switched_to"])
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         done = _run(mutant, [sys.executable, "-m", "tests.faults.moving", folder])
     return _told("a move", (done.stdout.strip().splitlines() or [done.stderr.strip()[-80:]])[-1]) if done.returncode else ""
