@@ -121,7 +121,7 @@ def _parts(mutant: Mutant) -> str:
 def _tests(mutant: Mutant, files: list[str]) -> str:
     words = ["-m", "pytest", "-p", "tests.faults.mutated", "-p", "no:cacheprovider", "-x", "-q", "-m", "not slow", *files]
     done = _run(mutant, [sys.executable, *words])
-    failed = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) tests/(.+?)(?: - .*)?$", done.stdout, re.MULTILINE)
     return f"`{failed[1]}`" if failed else "" if done.returncode == 0 else f"the tests end: {done.stdout[-80:]!r}"
 
 

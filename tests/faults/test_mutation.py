@@ -33,7 +33,7 @@ def test_a_broken_build_is_caught(tmp_path):
         with laboratory.load():
             time.sleep(3)
         with pytest.raises(AssertionError, match="lost [1-9]"):
-            laboratory.reckon()
+            laboratory.reckon(broken=True)
 
 
 def test_every_durable_call_is_in_the_table():

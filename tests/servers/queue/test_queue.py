@@ -245,7 +245,7 @@ async def test_audit_and_mend(door, tmp_path):
     assert (books["accepted"], books["delivered"], books["ready"], books["difference"], books["missing"]) == (2, 1, 1, 0, 0)
     os.unlink(other)
     assert msgspec.json.decode((await text(door, "audit"))[0])["incoming"]["missing_ids"] == [os.path.basename(other)]
-    assert msgspec.json.decode((await text(door, "mend"))[0]) == {"miscounted": 0, "lost": 1, "adopted": 0}
+    assert msgspec.json.decode((await text(door, "mend"))[0]) == {"miscounted": 0, "lost": 1, "adopted": 0, "tally": []}
 
 
 def lose(folder):
