@@ -40,8 +40,8 @@ MAY = {
     "queue": {**dict.fromkeys(("slot", "push"), {"smtpin", "smtpout", "mailbox"}), "enter": {"smtpin"}, "recover": {"smtpin"},
               **dict.fromkeys(("pop", "take", "done", "result", "settle", "defer", "renew", "resume", "reject"),
                               {"smtpout", "mailbox"})},
-    "mailbox": {**dict.fromkeys(("list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge", "usage", "read"), READERS),
-                **dict.fromkeys(("derive", "flags", "copy", "move", "expunge-from", "append", "make", "subscribe-name", "claim", "store",
+    "mailbox": {**dict.fromkeys(("list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge", "usage", "read", "derive"), READERS),
+                **dict.fromkeys(("flags", "copy", "move", "expunge-from", "append", "make", "subscribe-name", "claim", "store",
                                  "set-metadata", "set-acl", "folders", "create", "rename", "remove"), READERS - {"pop3"}), "full": {"smtpin"}},
     "smtpout": {"send": {"webmaild"}}, "smtpin": {}, "pop3": {}, "imap": {}}
 QUEUES = {"smtpin": ({"incoming", "outgoing"}, set()), "smtpout": ({"incoming", "outgoing"}, {"outgoing"}),

@@ -1,7 +1,7 @@
 """Where each section of a message is: a table packed into a few octets per part, so that FETCH BODY[1.2.MIME] is a slice.
 
-Packed by precompute, read by fetch.py. Offsets are into the message as clients get it. The table of a hostile message is bounded by the scanner
-(10,000 parts); reading looks at each record once. Never looks at the message itself.
+Packed by precompute, read by fetch.py and servers/pop3. Offsets are into the message as clients get it. The table of a hostile message is bounded by
+the scanner (10,000 parts); reading looks at each record once. Never looks at the message itself.
 """
 
 from __future__ import annotations
@@ -54,6 +54,11 @@ def find(table: bytes, path: tuple[int, ...]) -> Section | None:
         if place < 0:
             return None
     return _section(records, place)
+
+
+def headers(table: bytes) -> list[tuple[int, int]]:
+    """Where the header sections of the message, of its parts and of messages in it are, the empty lines included; ascending."""
+    return [(start, body) for _, start, body, *_ in RECORD.iter_unpack(table)]
 
 
 def inside(table: bytes, section: Section) -> Section | None:

@@ -14,12 +14,11 @@ from typing import Any
 from fancymail.base.settings import Paths, Settings
 from fancymail.core.imap.orders import SHARE
 from fancymail.mail.kept import most_kept, octets_kept
-from fancymail.mail.uidset import Ranges
 from fancymail.protocol.imap.memory import MOST as MEMORY
 from fancymail.protocol.imap.options import EXTENSIONS, MEMORIES, Limits, Options
 from fancymail.protocol.imap.server import ImapServer
 from fancymail.servers.asking.nearest import open_reader
-from fancymail.servers.asking.store import PATIENCE, MailStore, uid_frames
+from fancymail.servers.asking.store import MailStore
 from fancymail.servers.containment.reach import Reach
 from fancymail.servers.doors.connection import Connection
 from fancymail.servers.doors.front import Front
@@ -48,7 +47,7 @@ class ImapDaemon(Front):
         settings = self.settings.imap
         self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
         self.threads = ThreadPoolExecutor(2, "scan")
-        self.store, self.reader = MailStore(self.ask), open_reader(self, derive=self.derive, run=self.beside)
+        self.store, self.reader = MailStore(self.ask), open_reader(self, run=self.beside)
         self.audience = Audience(lambda account: self.subscribe_to("mailbox", account, lambda: self._changed(account)),
                                  lambda account: self.unsubscribe_from("mailbox", account), settings.images)
         self.images = Images(self.reader, self.store, self.spawn, settings.images)
@@ -92,10 +91,6 @@ class ImapDaemon(Front):
     async def beside(self, work: Callable[[], Any]) -> Any:
         """Do what would keep the loop from others in a thread."""
         return await self.loop.run_in_executor(self.threads, work)
-
-    async def derive(self, account: str, mailbox: int, uids: Ranges) -> None:
-        """Have fm-mailbox derive what a message lacks."""
-        await self.ask("mailbox", "derive", account, mailbox, *uid_frames(uids), timeout=PATIENCE)
 
     # -- sessions ----------------------------------------------------------------------------------------------------
 

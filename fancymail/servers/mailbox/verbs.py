@@ -206,7 +206,7 @@ class ReadingVerbs:
         for start in range(0, len(answer), RAW_CHUNK):
             yield Reply("raw", answer[start:start + RAW_CHUNK])
 
-    @verb(callers=OWNERS)
+    @verb(callers=READERS)
     async def derive(self, user: UserName, mailbox: BoxNumber, *uids: Uids) -> int:
         """Derive of messages now what is to be derived of them (envelope, structure, text) and was not yet; answers of how many."""
         account, ranges = await self._account(user), _ranges(uids)

@@ -1,7 +1,8 @@
 """The way of a message from the mailbox to a client: read through the reader, dots stuffed, sent.
 
 One `Letters` per session of servers/pop3/session.py. Clients fetch messages one after the other, so with one of them the next few are read, as many
-as are small together. A message that fits is answered in one piece, a larger one in chunks; none of these is ever whole in memory.
+as are small together. A message that fits is answered in one piece, a larger one in chunks; none of these is ever whole in memory. To a client that
+did not say UTF8 no header goes out but in ASCII (RFC 6856 2, mail/downgrade.py); nearly all messages have no other.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
+from fancymail.core.imap.parts import headers
 from fancymail.ipc.message import IpcError
 from fancymail.mail import uidset
+from fancymail.mail.downgrade import Downgrade
 from fancymail.protocol.pop3.content import Top
 from fancymail.protocol.pop3.events import Maildrop, Retrieve
 from fancymail.protocol.pop3.server import Pop3Server
@@ -50,9 +53,9 @@ class Letters:
             raise IpcError("5.5.4", "no such message")
         content, size = found.content, len(found.content.prefix) + found.content.length
         if found.kept is not None:
-            self._say(event, content.prefix + found.kept)
+            await self._say(event, content.prefix + found.kept)
         elif size <= SMALL:
-            self._say(event, _whole(await self._box.octets(content), size))
+            await self._say(event, _whole(await self._box.octets(content), size))
         else:
             await self._stream(event, content, size)
 
@@ -75,24 +78,35 @@ class Letters:
         rows = await self._box.columns((*CONTENT, KEPT), uidset.ranges(uids))
         self._ahead = {row[0]: Found(Content(*row[:-1]), row[-1]) for row in rows}
 
-    def _say(self, event: Retrieve, content: bytes) -> None:
+    async def _say(self, event: Retrieve, content: bytes) -> None:
+        if not self._engine.utf8 and not content.isascii():
+            content = (await self._downgrade(event.uid))(content)
         self._engine.content(content if event.lines is None else Top(event.lines)(content))
 
     async def _stream(self, event: Retrieve, content: Content, size: int) -> None:
         """Send a large message. From its beginning on an error can only end the connection: the client counts on an end."""
         _whole(await self._box.octets(content, size - 1, 1), 1)         # all of it is there
+        plain = await self._downgrade(event.uid) if not self._engine.utf8 else None
         stuff = self._engine.begin_content(event.octets)
         transform, step = (stuff, CHUNK) if event.lines is None else (_cut(Top(event.lines), stuff), TOP_CHUNK)
         self._connection.flush()
         for at in range(0, size, step):
             length = min(step, size - at)
-            chunk = transform(_whole(await self._box.octets(content, at, length), length))
+            chunk = _whole(await self._box.octets(content, at, length), length)
+            chunk = transform(chunk if plain is None else plain(chunk))
             if chunk is None:
                 break
             self._connection.write(chunk)
             await self._connection.drained()
             await asyncio.sleep(0)              # a fast peer must not keep the loop from the others
         self._engine.end_content()
+
+    async def _downgrade(self, uid: int) -> Downgrade:
+        """What makes the headers of a message ASCII: where they are was found out at its delivery. Raises IpcError."""
+        rows = await self._box.columns(("parts",), [(uid, uid)])
+        if not rows:
+            raise IpcError("4.3.0", "nothing is known of the message's parts")
+        return Downgrade(headers(rows[0][1]))
 
 
 def _cut(top: Top, stuff: Callable[[bytes], bytes]) -> Callable[[bytes], bytes | None]:
