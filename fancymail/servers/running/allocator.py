@@ -1,8 +1,8 @@
 """What the C library's allocator is told, where its habits do not suit a daemon.
 
 glibc keeps what was freed for the next one that asks: whole blocks of up to 32 MiB, in every thread, and every page of its heap that lies below one
-still in use. fm-auth has large blocks given back as they are freed, all
-daemons the pages of their heaps now and then. Where there is no glibc nothing is told, and nothing is lost but memory.
+still in use. fm-auth has large blocks given back as they are freed, all daemons the pages of their heaps now and then. Where there is no glibc
+nothing is told, and nothing is lost but memory.
 """
 
 from __future__ import annotations
