@@ -19,9 +19,10 @@ MAILBOX_LIMIT = 254                  # RFC 5321 4.5.3.1.3 less the brackets
 PATH_LIMIT = 256
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\u0080-\U0010ffff]"
-_DOT_STRING = re.compile(rf"{_ATOM}++(?:\.{_ATOM}++)*+")
+# Not "*+" behind these groups: Python 3.11.2 does not go back to before a round that failed, and "a." would be a dot-string.
+_DOT_STRING = re.compile(rf"{_ATOM}++(?:\.{_ATOM}++)*")
 _QUOTED = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*+)"')
-_PLAIN = re.compile(rb"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]++)*+)"
+_PLAIN = re.compile(rb"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]++(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]++)*)"
                     rb"@([A-Za-z0-9.-]+)>")
 _PATH = re.compile(rb'<(?:"(?:[^"\\]|\\.)*+"|[^"<>])*+>', re.DOTALL)
 _NEEDS_QUOTES = "the local part has a character that needs quotes"
