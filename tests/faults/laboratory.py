@@ -29,6 +29,7 @@ from fancymail.mail.uidset import LARGEST
 from fancymail.storage.ports.reader import CONTENT, Content
 from fancymail.storage.sqlite.reader import SqliteReader
 from tests import suite_kit
+from tests.faults.evidence import evidence
 from tests.faults.ledger import Ledger, Verdict
 from tests.faults.load import Generator
 from tests.faults.report import tell
@@ -168,6 +169,8 @@ class Laboratory:
         self.collect()
         verdict = self.ledger.verdict()
         tell(f"seed {self.seed}: {verdict}; answers {dict(self.answers)}; {dict(self.count)}", **({} if broken else verdict.counts()))
+        if verdict.lost and not broken:
+            tell("\n".join(["what the log says of them:", *evidence(self.state / "log/fancymail.log", LOCAL)]))
         assert verdict.clean(), f"seed {self.seed}: {verdict}"
         assert verdict.acked >= least, f"seed {self.seed}: hardly anything was accepted: {verdict}; answers {dict(self.answers)}"
         return verdict
