@@ -155,8 +155,12 @@ class View:
         return [] if self.rev2 else self._recent
 
     def silence(self, uids: Ranges, modseq: int, action: str, flags: int) -> None:
-        """After STORE ... .SILENT: don't say what the client knows. What others did to the same messages is said all the same."""
-        self._silences.append(Silence(uids, modseq, action, flags))
+        """After STORE ... .SILENT: don't say what the client knows. What others did to the same messages is said all the same.
+
+        uids: those that it changed. With none of them `modseq` is that of somebody else's change.
+        """
+        if uids:
+            self._silences.append(Silence(uids, modseq, action, flags))
 
     def mention(self, uids: Ranges) -> None:
         """After STORE: say the flags of these even where nothing changed (RFC 9051 6.4.6)."""

@@ -189,6 +189,17 @@ def test_silence_does_not_hide_what_others_did():
     assert len(told(other)) == 2
 
 
+def test_a_silent_store_that_changed_nothing_hides_nothing():
+    """It is answered with the modseq of the mailbox, which is that of what somebody else did last."""
+    box = Box({1: 0, 2: FLAGGED})
+    image = box.image()
+    view = View(image)
+    box.store([1], "add", SEEN)
+    view.silence([], box.modseq, "add", FLAGGED)
+    assert image.mark([(1, 1)], box.modseq, SEEN, 0)
+    assert told(view) == [b"* 1 FETCH (FLAGS (\\Seen))\r\n"]
+
+
 def test_a_silent_store_still_says_the_modseq_to_who_wants_it():
     box = Box({1: 0})
     image = box.image()

@@ -112,5 +112,5 @@ def test_a_rebuild_makes_marks_of_what_is_there(tmp_path):
     box = alice.mailbox("INBOX")
     assert (box.messages, box.unseen, box.octets) == (599, 250, 4 * 599)
     assert [state.uid for state in alice.states("INBOX")] == [uid for uid, _ in alice.sizes("INBOX")]
-    assert alice.states("INBOX")[249] == (251, 0, box.highestmodseq)
+    assert alice.states("INBOX")[249] == (251, 0, box.highestmodseq - 1)
     store.close()
