@@ -1,7 +1,7 @@
 """Rows whose file is gone, after a crash: a message ends by its file first and its row second, so these have ended.
 
-Run once by servers/queue/daemon.py when its last process did not end in order. Whoever takes such a message finds the same out (core/queue.py); but nobody
-takes one that is held or put off, and until then the books would say that it is here. It looks at names only, never at content.
+Run once by servers/queue/daemon.py when its last process did not end in order. Whoever takes such a message finds the same out (core/queue.py);
+but nobody takes one that is held or put off, and until then the books would say that it is here. It looks at names only, never at content.
 """
 
 from __future__ import annotations
