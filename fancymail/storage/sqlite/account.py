@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import groupby
-from operator import itemgetter
 
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
@@ -188,15 +186,12 @@ class SqliteAccount(Annotations):
         return [uid for uid, _ in went]
 
     def _bury(self, box: Mailbox, went: list[tuple[int, int]], now: int) -> int:
-        """Make tombs of entries whose marks were taken; their octets. Those in a row with the same flags go together."""
+        """Make tombs of entries whose marks were taken; their octets."""
         octets = 0
-        for flags, group in groupby(went, itemgetter(1)):
-            for first, last in uidset.compress([uid for uid, _ in group]):
-                (size,) = self.shard.one(f"SELECT ifnull(sum({SIZE}), 0) FROM entry JOIN msg USING (mid) WHERE {RANGE}", (box.id, first, last))
-                self.shard.execute(f"INSERT INTO tomb SELECT mailbox, uid, ?, mid, savedate, ? FROM entry WHERE {RANGE}",
-                                   (flags, now, box.id, first, last))
-                self.shard.execute(f"DELETE FROM entry WHERE {RANGE}", (box.id, first, last))
-                octets += size
+        self.shard.execute(BURY, (json.dumps(went), box.id, now))
+        for first, last in uidset.compress([uid for uid, _ in went]):
+            octets += self.shard.one(f"SELECT ifnull(sum({SIZE}), 0) FROM entry JOIN msg USING (mid) WHERE {RANGE}", (box.id, first, last))[0]
+            self.shard.execute(f"DELETE FROM entry WHERE {RANGE}", (box.id, first, last))
         return octets
 
     def undelete(self, name: Name, since: int, now: int) -> list[tuple[int, int]]:
@@ -323,6 +318,10 @@ class SqliteAccount(Annotations):
 
 
 RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"
+
+
+BURY = """INSERT INTO tomb SELECT mailbox, uid, pair.value ->> 1, mid, savedate, ?3 FROM json_each(?1) AS pair
+    CROSS JOIN entry ON mailbox = ?2 AND uid = pair.value ->> 0"""
 
 
 def _column(name: Name) -> str:
