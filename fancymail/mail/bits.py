@@ -39,6 +39,14 @@ def having(words: array, bit: int) -> int:
     return len(octets.translate(None, _without(bit >> 8 * number)))
 
 
+def gained(before: array, add: int, remove: int, bit: int) -> int:
+    """How many more of the words have a bit once `masked` was done to all of them."""
+    if not (add | remove) & bit:
+        return 0
+    had = having(before, bit)
+    return len(before) - had if add & bit else -had
+
+
 @lru_cache(64)
 def _table(add: int, remove: int) -> bytes:
     return bytes([octet & ~remove | add for octet in range(256)])

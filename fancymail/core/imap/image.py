@@ -15,7 +15,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
-from fancymail.mail.bits import having, masked
+from fancymail.mail.bits import gained, masked
 from fancymail.core.imap.orders import Orders
 from fancymail.core.imap.ranges import common, runs, without
 from fancymail.mail.kept import Kept
@@ -98,8 +98,8 @@ class BoxImage:
             self.flags[low:high] = masked(self.flags[low:high], add, remove)
             self.modseqs[low:high] = array("Q", [modseq]) * (high - low)
         self._remember(Step(changed, before, (), modseq))
-        self.mailbox = self.mailbox._replace(highestmodseq=modseq, unseen=self.mailbox.unseen - _gained(before, add, remove, SEEN),
-                                             deleted=self.mailbox.deleted + _gained(before, add, remove, DELETED))
+        self.mailbox = self.mailbox._replace(highestmodseq=modseq, unseen=self.mailbox.unseen - gained(before, add, remove, SEEN),
+                                             deleted=self.mailbox.deleted + gained(before, add, remove, DELETED))
         return True
 
     def replace(self, loaded: Loaded) -> None:
@@ -241,11 +241,3 @@ def _without(column: array, spans: list[tuple[int, int]]) -> array:
         start = high
     kept += column[start:]
     return kept
-
-
-def _gained(before: array, add: int, remove: int, bit: int) -> int:
-    """How many more messages have a flag now."""
-    if not (add | remove) & bit:
-        return 0
-    had = having(before, bit)
-    return len(before) - had if add & bit else -had

@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from fancymail.mail import uidset
-from fancymail.mail.bits import changing, having, masked
+from fancymail.mail.bits import changing, gained, masked
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.ports.mailboxes import State
@@ -141,9 +141,9 @@ def change(shard: Shard, mailbox: int, uids: Ranges, masks: tuple[int, int], mod
         for low, high in row.flips(spans, masks, limit):
             had = flags[low:high]
             flags[low:high], modseqs[low:high] = masked(had, *masks), array("Q", [modseq]) * len(had)
-            unseen -= _gained(had, masks, SEEN)
-            row.deleted += (gained := _gained(had, masks, DELETED))
-            deleted += gained
+            unseen -= gained(had, *masks, SEEN)
+            more = gained(had, *masks, DELETED)
+            row.deleted, deleted = row.deleted + more, deleted + more
             changed.append((row.first + low, row.first + high - 1))
         if len(changed) > before:
             row.modseq = modseq
@@ -195,15 +195,6 @@ def _rows(shard: Shard | ReadShard, mailbox: int, uids: Ranges, sql: str, *more:
                 asked += 1
             yield row, [(first - row.first if first > before else 0, (final + 1 if final < behind else behind) - row.first)
                         for first, final in uids[at:asked]]
-
-
-def _gained(before: array, masks: tuple[int, int], bit: int) -> int:
-    """How many more of these have a bit now."""
-    add, remove = masks
-    if not (add | remove) & bit:
-        return 0
-    had = having(before, bit)
-    return len(before) - had if add & bit else -had
 
 
 def _places(mailbox: int, first: int, last: int) -> tuple[int, int]:
