@@ -48,8 +48,14 @@ class Attempt:
         waiting = {result.recipient for result in self.in_state("deferred")}
         return bool(waiting) and waiting <= self.busy
 
+    @property
+    def well(self) -> bool:
+        """Whether everybody got it."""
+        return all(result.state == "delivered" for result in self.results.values())
+
     def in_state(self, state: str) -> list[RecipientResult]:
-        return [result for _, result in sorted(self.results.items()) if result.state == state]
+        found = [result for result in self.results.values() if result.state == state]
+        return found if len(found) < 2 else sorted(found, key=lambda result: result.recipient)
 
 
 def give_up(attempt: Attempt, schedule: Schedule, attempts: int, age: float) -> None:
@@ -66,6 +72,8 @@ def give_up(attempt: Attempt, schedule: Schedule, attempts: int, age: float) -> 
 def notices(envelope: Envelope, attempt: Attempt, schedule: Schedule, age: float, told: frozenset[int]) -> list[Notice]:
     """The DSNs that are due. told: recipients of whose delay the sender knows."""
     if not envelope.sender:            # RFC 5321 4.5.5: never answer the null reverse-path
+        return []
+    if attempt.well and not any(recipient.notify for recipient in envelope.recipients):
         return []
     late = schedule.late(age)
     wanted = (

@@ -26,23 +26,13 @@ from fancymail.storage.ports.spool import SlotUnfit, Spool, Told
 from .intake import Intake, Refusal
 from .lease import Lease, Leases
 from .settlement import ending, merge, pending, read, shown
+from .taken import Taken
 
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 STRAYS = 30.0                   # seconds between two looks for messages that are leased by nobody
 BURIAL = 10.0                   # seconds until it is tried again to put a message aside that the disk did not let go
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
 PLACE = {State.DEAD: "dead", State.CORRUPT: "corrupt"}
-
-
-class Taken(msgspec.Struct):
-    """What `take` tells of a message besides its path."""
-
-    id: str
-    attempts: int               # how often it was handed out, this time included
-    pending: list[int]          # indexes of the recipients without a final result
-    first: float                # when it was pushed, seconds since the epoch
-    size: int                   # octets of content
-    results: msgspec.Raw        # the last results of recipients, as `result` gave them (JSON)
 
 
 class QueueManager:

@@ -35,6 +35,7 @@ END_SIZE = len(END) + 32
 ENVELOPE_LIMIT = 64 << 20               # octets; far above any envelope, far below what hurts
 SPILL = 256 << 10                       # octets of content kept in memory before the first write
 CHUNK = 256 << 10                       # octets per read of chunks()
+AT_ONCE = 32 << 10                      # octets of the first read: a slot that ends within them is read by one system call
 SHARED = 0o660                          # less what the umask takes: all that a folder's access list can give to other daemons' users
 SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 
@@ -166,18 +167,19 @@ class Slot:
     """A whole slot that was checked when it was opened. Use as a context manager or call close().
 
     envelope is None for a bare slot. Content is at content_offset (64; 0 when bare), content_length octets, `sha256` is what
-    the header says (None when bare); `verify` reads everything and compares.
+    the header says (None when bare); `verify` reads everything and compares. A small slot is read whole as it is opened.
     """
 
-    __slots__ = ("path", "envelope", "content_offset", "content_length", "sha256", "links", "inode", "_descriptor")
+    __slots__ = ("path", "envelope", "content_offset", "content_length", "sha256", "links", "inode", "_descriptor", "_whole")
 
     def __init__(self, path: str, descriptor: int, status: os.stat_result) -> None:
         self.path, self._descriptor = path, descriptor      # the descriptor is ours from here on, also when a check raises
         self.links, self.inode = status.st_nlink, status.st_ino
         self.envelope, self.sha256 = None, None
         self.content_offset, self.content_length = 0, status.st_size
+        self._whole = b""
         try:
-            head = os.pread(descriptor, CONTENT_OFFSET, 0)
+            head = os.pread(descriptor, AT_ONCE, 0)
             if head[:len(MAGIC)] == MAGIC:
                 self._read_header(head, status.st_size)
             elif head[:len(EMPTIED)] == EMPTIED:
@@ -198,6 +200,8 @@ class Slot:
         length = min(self.content_length - offset if length is None else length, self.content_length - offset)
         if length <= 0:
             return b""
+        if self._whole:
+            return self._whole[CONTENT_OFFSET + offset:CONTENT_OFFSET + offset + length]
         return _read_all(self._descriptor, length, self.content_offset + offset)
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
@@ -223,6 +227,7 @@ class Slot:
             raise SlotError("content differs from its SHA-256")
 
     def close(self) -> None:
+        self._whole = b""
         if self._descriptor >= 0:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
@@ -237,7 +242,8 @@ class Slot:
         if hasattr(self, "_descriptor"):
             self.close()
 
-    def _read_header(self, head: bytes, file_length: int) -> None:
+    def _read_header(self, start: bytes, file_length: int) -> None:
+        head = start[:CONTENT_OFFSET]
         if len(head) < CONTENT_OFFSET:
             raise SlotError(f"header is cut off: {len(head)} of {CONTENT_OFFSET} octets")
         _, content_length, envelope_length, flags, digest = HEADER.unpack(head)
@@ -248,7 +254,9 @@ class Slot:
         wanted = CONTENT_OFFSET + content_length + envelope_length + END_SIZE
         if file_length < wanted:
             raise SlotError(f"file is cut off: {file_length} of {wanted} octets")
-        tail = _read_all(self._descriptor, envelope_length + END_SIZE, CONTENT_OFFSET + content_length)
+        whole = len(start) >= wanted
+        envelope_offset = CONTENT_OFFSET + content_length
+        tail = start[envelope_offset:wanted] if whole else _read_all(self._descriptor, envelope_length + END_SIZE, envelope_offset)
         body, end = tail[:envelope_length], tail[envelope_length:]
         if end[:len(END)] != END:
             raise SlotError("END record is missing")
@@ -259,6 +267,7 @@ class Slot:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise SlotError(f"envelope is not readable: {error}") from error
         self.content_offset, self.content_length, self.sha256 = CONTENT_OFFSET, content_length, digest
+        self._whole = start if whole else b""
 
 
 def write_slot(path: str | os.PathLike, envelope: Envelope, content_chunks: bytes | Iterable[bytes]) -> SlotInfo:

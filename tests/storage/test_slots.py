@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fancymail.mail.envelope import Envelope, Recipient
-from fancymail.storage.slots import CONTENT_OFFSET, SPILL, SlotError, SlotWriter, is_slot_id, read_slot, write_slot
+from fancymail.storage.slots import AT_ONCE, CONTENT_OFFSET, SPILL, SlotError, SlotWriter, is_slot_id, read_slot, write_slot
 
 ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test", notify=("FAILURE",))], client="::1")
 
@@ -21,7 +21,7 @@ def whole(tmp_path, content=b"Subject: x\r\n\r\nhi\r\n"):
     return path
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, SPILL, SPILL + 1, 5 * SPILL + 7])
+@pytest.mark.parametrize("size", [0, 1, 1000, *range(AT_ONCE - 500, AT_ONCE + 1, 100), SPILL, SPILL + 1, 5 * SPILL + 7])
 def test_what_was_written_is_read(tmp_path, size):
     content = os.urandom(size)
     path = tmp_path / "slot"
@@ -83,6 +83,20 @@ def test_every_flipped_octet_is_noticed(tmp_path):
         with pytest.raises(SlotError):
             with read_slot(path) as slot:
                 slot.verify()
+
+
+def test_a_small_slot_is_read_as_it_was_opened_and_not_after_it_was_closed(tmp_path):
+    path = whole(tmp_path)
+    slot = read_slot(path)
+    with path.open("r+b") as file:
+        file.seek(CONTENT_OFFSET)
+        file.write(b"Subject: y")
+    assert slot.read() == b"Subject: x\r\n\r\nhi\r\n" and b"".join(slot.chunks(3)) == slot.read()
+    slot.close()
+    with pytest.raises(OSError):
+        slot.read()
+    with read_slot(path) as slot, pytest.raises(SlotError):
+        slot.verify()
 
 
 def test_garbage_behind_the_end_record_is_not_read(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fancymail.mail.status import of_reply, safe_text
 
@@ -16,6 +17,7 @@ from ..engine import ProtocolError
 MAX_LINE = 4096                      # RFC 5321 4.5.3.1.5 says 512; real servers say more
 MAX_LINES = 128
 MAX_TEXT = 600                       # characters that go into logs, results and DSNs
+SHORT = 80                           # octets of a line that is remembered
 
 _LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?:[ \t]+|$)")
@@ -51,6 +53,7 @@ class Outcome:
     another: bool = False
 
 
+@lru_cache(1024)
 def outcome_of(reply: Reply) -> Outcome:
     """Read a final reply as the outcome of a recipient (RFC 5321 4.2.1)."""
     state = {2: "delivered", 5: "failed"}.get(reply.code // 100, "deferred")
@@ -70,6 +73,8 @@ class ReplyReader:
             line = bytes(inbox[:end]).rstrip(b"\r")
             del inbox[:end + 1]
             self.seen = 0
+            if not self.parts and len(line) <= SHORT and line[3:4] != b"-":
+                return _whole(line)
             if self._line(line):
                 parts, self.parts = self.parts, []
                 return make_reply(parts)
@@ -79,16 +84,28 @@ class ReplyReader:
         return None
 
     def _line(self, line: bytes) -> bool:
-        match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
-        if match is None:
-            raise ProtocolError("not an SMTP reply: " + safe_text(line, 80))
-        code, mark, text = match.groups()
+        code, mark, text = _parts(line)
         if self.parts and self.parts[0][0] != code:      # RFC 5321 4.2.1: all lines carry the same code
             raise ProtocolError("the lines of a reply carry different codes")
-        self.parts.append((code, text or b""))
+        self.parts.append((code, text))
         if len(self.parts) > MAX_LINES:
             raise ProtocolError("a reply without end")
         return mark != b"-"
+
+
+def _parts(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """Code, mark and text of a line. Raises ProtocolError."""
+    match = _LINE.fullmatch(line) if len(line) <= MAX_LINE else None
+    if match is None:
+        raise ProtocolError("not an SMTP reply: " + safe_text(line, 80))
+    return match[1], match[2] or b"", match[3] or b""
+
+
+@lru_cache(1024)
+def _whole(line: bytes) -> Reply:
+    """A reply of one short line: hosts say the same three to every message."""
+    code, _, text = _parts(line)
+    return make_reply([(code, text)])
 
 
 def make_reply(parts: list[tuple[bytes, bytes]]) -> Reply:

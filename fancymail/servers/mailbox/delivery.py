@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
-import msgspec
-
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
+from fancymail.core import taken
 from fancymail.core.delivery import DELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.imap.precompute import precompute
 from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal, StoreFailed, trace
@@ -53,7 +52,7 @@ class Task:
     path: str
     id: str                             # the slot's own
     attempts: int
-    pending: tuple[int, ...]            # indexes of recipients
+    pending: Sequence[int]              # indexes of recipients
     first: float
     told: frozenset[int]                # recipients of whose delay the sender knows
     envelope: Envelope | None = None
@@ -66,9 +65,8 @@ class Task:
 
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
-        facts = msgspec.json.decode(info)
-        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
-                   who_was_told(facts.get("results", ()), facts["pending"]))
+        facts = taken.read(info)
+        return cls(path.decode(), facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
 
     @property
     def name(self) -> str:

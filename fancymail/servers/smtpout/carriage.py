@@ -41,22 +41,28 @@ class Carriage:
 
     async def run(self, id: str, envelope: Envelope, message: Outgoing, pending: Sequence[int]) -> Attempt:
         """Try every pending recipient once. `id` is for the log. Raises what `record` raises, after all errands have ended."""
-        crowd, whole = asyncio.Semaphore(self.settings.destinations), Parcel(id, message.transaction(envelope), message.content)
+        whole = Parcel(id, message.transaction(envelope), message.content)
         groups = self.routes.group(envelope.recipients, pending)
-        self.attempt.add(RecipientResult(index, "failed", "5.1.3", "not an address") for index in groups.pop(None, ()))
+        if None in groups:
+            self.attempt.add([RecipientResult(index, "failed", "5.1.3", "not an address") for index in groups.pop(None)])
+        errands = [(route, list(self._parcels(whole, message, indexes))) for route, indexes in groups.items()]
+        if len(errands) == 1:
+            await self._bring(*errands[0])
+        elif errands:
+            await self._beside(errands)
+        return self.attempt
+
+    async def _beside(self, errands: Iterable[tuple[Route, Parcels]]) -> None:
+        """Go several ways at the same time. Raises what one of them raised, when all have ended."""
+        crowd = asyncio.Semaphore(self.settings.destinations)
 
         async def errand(route: Route, parcels: Parcels) -> None:
             async with crowd:
                 await self._bring(route, parcels)
 
-        errands = [errand(route, list(self._parcels(whole, message, indexes))) for route, indexes in groups.items()]
-        if len(errands) == 1:
-            await errands[0]
-        else:
-            for error in await asyncio.gather(*errands, return_exceptions=True):
-                if error is not None:
-                    raise error
-        return self.attempt
+        for error in await asyncio.gather(*(errand(*each) for each in errands), return_exceptions=True):
+            if error is not None:
+                raise error
 
     def _parcels(self, whole: Parcel, message: Outgoing, indexes: Iterable[int]) -> Iterator[tuple[Parcel, list[int]]]:
         """Sort recipients by the alias that leads to them; those it has led to before have failed."""
@@ -93,8 +99,8 @@ class Carriage:
 
 
 def _marked(parcel: Parcel, field: bytes) -> Parcel:
-    return replace(parcel, transaction=replace(parcel.transaction, size=parcel.transaction.size + len(field)),
-                   content=lambda: chain((field,), parcel.content()))
+    return parcel._replace(transaction=replace(parcel.transaction, size=parcel.transaction.size + len(field)),
+                           content=lambda: chain((field,), parcel.content()))
 
 
 def _result(decided: Decided) -> RecipientResult:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from fancymail.base.settings.smtpout import SmtpOut
 from fancymail.core.mx import NoRoute, Target
@@ -28,8 +29,7 @@ PACES = 10_000
 BUSY = Outcome("deferred", "4.4.5", "no connection was free in time", True)
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
+class Parcel(NamedTuple):
     """A message as it goes out: the transaction with all recipients, and a fresh walk through the content for each try."""
 
     id: str
@@ -37,8 +37,7 @@ class Parcel:
     content: Callable[[], Iterable[bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """The outcome of one recipient: where it was decided, whether nobody further on will notify, whether only room was missing."""
 
     recipient: int
@@ -105,7 +104,7 @@ class Errand:
                 break
             await self._at(target)
         if self.waiting:
-            await self._decide([replace(self.last, recipient=index) for index in self.waiting])
+            await self._decide([self.last._replace(recipient=index) for index in self.waiting])
 
     async def _at(self, target: Target) -> None:
         """Give one host what it takes: several transactions when there are many recipients."""
@@ -179,19 +178,14 @@ class Errand:
 
 def _limit(link: Link, most: int) -> int:
     """Recipients that one transaction may have here (RFC 9422 4.2: RCPTMAX)."""
-    said = _said_limits(link).get("RCPTMAX", "")
+    said = link.limits.get("RCPTMAX", "")
     return min(most, int(said)) if said.isdecimal() and 0 < len(said) < 7 and int(said) else most
 
 
 def _may_go_on(link: Link) -> bool:
     """Whether the host takes a further message on this connection (RFC 9422 4.1: MAILMAX)."""
-    said = _said_limits(link).get("MAILMAX", "")
+    said = link.limits.get("MAILMAX", "")
     return not (said.isdecimal() and len(said) < 7 and link.messages >= int(said))
-
-
-def _said_limits(link: Link) -> dict[str, str]:
-    pairs = (word.partition("=") for word in link.engine.extensions.get("LIMITS", "").upper().split())
-    return {name: value for name, _, value in pairs}
 
 
 def _too_many(outcome: Outcome) -> bool:

@@ -13,16 +13,15 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
+from typing import NamedTuple
 
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.base.settings.smtpout import SmtpOut
+from fancymail.core import taken
 from fancymail.core.delivery import DELAYED, RELAYED, Attempt, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
@@ -42,22 +41,20 @@ TROUBLE = 60.0                       # seconds until a message comes back that m
 PATIENCE = 30.0                      # seconds that the queue may take to answer; then it is asked again
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One message as the queue's `take` gives it. told: recipients of whose delay the sender knows."""
 
     path: str
     id: str
     attempts: int
-    pending: tuple[int, ...]
+    pending: Sequence[int]
     first: float
     told: frozenset[int]
 
     @classmethod
     def read(cls, path: bytes, info: bytes) -> Task:
-        facts = msgspec.json.decode(info)
-        return cls(path.decode(), facts["id"], facts["attempts"], tuple(facts["pending"]), facts["first"],
-                   who_was_told(facts.get("results", ()), facts["pending"]))
+        facts = taken.read(info)
+        return cls(path.decode(), facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
 
 
 class Dispatch:
@@ -119,7 +116,8 @@ class Dispatch:
         The sender is told before the failure is written down: a crash between loses no DSN, and the queue knows one that is repeated (R11).
         """
         age = max(self.clock() - task.first, 0.0)
-        give_up(attempt, self.schedule, task.attempts, age)
+        if not attempt.well:
+            give_up(attempt, self.schedule, task.attempts, age)
         for notice in notices(envelope, attempt, self.schedule, age, task.told):
             # what was relayed may have left the queue by now, and its file may hold another message
             header = message.header if notice.kind == RELAYED else None
@@ -135,8 +133,9 @@ class Dispatch:
         crash_point("smtpout.told")
         if failed or waiting:
             await self.reports.tell(task.path, failed + waiting)
-        for state in ("delivered", "failed", "deferred"):
-            self.counters[f"recipients_{state}"] += len(attempt.in_state(state))
+        self.counters["recipients_delivered"] += len(attempt.results) - len(failed) - len(waiting)
+        self.counters["recipients_failed"] += len(failed)
+        self.counters["recipients_deferred"] += len(waiting)
         if waiting:
             await self._wait(task, envelope, attempt, age, waiting[0])
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from fancymail.protocol.smtp.answers import Outcome
 from fancymail.protocol.smtp.client import SmtpClient
-from fancymail.protocol.smtp.session import Ended, Event, Failed, Profile, Ready, Timeouts
+from fancymail.protocol.smtp.session import Ended, Event, Failed, Profile, Ready, Timeouts, WantContent
 from fancymail.protocol.smtp.transaction import Transaction
 
 NEVER = float("inf")
 WRITE_LIMIT = 512 * 1024             # octets that may wait in the socket before the content pauses
+PIECE = 16 * 1024                    # octets from which a piece of the content is written by itself
 
 
 class LinkFailed(Exception):
@@ -48,7 +50,8 @@ class Link(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._events: deque[Event] = deque()
         self._waiter: asyncio.Future | None = None
-        self._flow: asyncio.Future | None = None
+        self._pieces: Iterator[bytes] | None = None      # what is still to be given of the content
+        self._giving = self._paused = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = self._due = NEVER               # when the timer looks, and when the engine's phase is over
         self._epoch = -1
@@ -73,17 +76,17 @@ class Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.engine.receive_eof()
         self.turn()
-        self.resume_writing()
         if self._timer:
             self._timer.cancel()
 
     def pause_writing(self) -> None:
-        self._flow = self.loop.create_future()
+        self._paused = True
 
     def resume_writing(self) -> None:
-        if self._flow and not self._flow.done():
-            self._flow.set_result(None)
-        self._flow = None
+        self._paused = False
+        if self._giving:
+            self._give()
+            self.turn()
 
     # the engine's side
 
@@ -91,10 +94,12 @@ class Link(asyncio.Protocol):
         """Take what the engine says: events for the waiter, octets for the socket, a deadline for the clock."""
         engine = self.engine
         while event := engine.next_event():
-            self._events.append(event)
-        data = engine.to_send()
-        if data and self.transport:
-            self.transport.write(data)
+            if type(event) is WantContent:
+                self._giving = True
+                self._give()
+            else:
+                self._events.append(event)
+        self._write()
         if engine.deadline_epoch != self._epoch:
             self._arm()
         if engine.want_tls and self._upgrade is None:
@@ -122,31 +127,37 @@ class Link(asyncio.Protocol):
     async def hand_over(self, transaction: Transaction, content: Iterable[bytes]) -> Ended:
         """Send one message. `content` may raise OSError or ValueError: then the message is not finished, and the link is spent."""
         self.messages += 1
-        self.engine.send(transaction)
-        self.turn()
-        event = await self.event()
-        if not isinstance(event, Ended | Failed):
-            await self._give(content)
+        self._pieces = iter(content)
+        try:
+            self.engine.send(transaction)
+            self.turn()
             event = await self.event()
+        finally:
+            self._pieces, self._giving = None, False
         assert isinstance(event, Ended)
         return event
 
-    async def _give(self, content: Iterable[bytes]) -> None:
-        """Give the content; each piece waits until the socket has taken what came before."""
+    def _give(self) -> None:
+        """Give the content, as soon as the host wants it, until the socket has enough for now: nobody has to be woken for that."""
         engine = self.engine
         try:
-            for piece in content:
-                if self._flow:
-                    await self._flow
-                if engine.ended:
+            while not (self._paused or engine.ended):
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._giving = False
+                    engine.content_end()
                     return
                 engine.content(piece)
-                if len(piece) > 16384:
-                    self.turn()
-            engine.content_end()
+                if len(piece) > PIECE:
+                    self._write()
         except (OSError, ValueError) as error:
+            self._giving = False
             engine.abort(f"the content cannot be read: {error}")
-        self.turn()
+
+    def _write(self) -> None:
+        data = self.engine.to_send()
+        if data and self.transport:
+            self.transport.write(data)
 
     async def _start_tls(self) -> None:
         engine = self.engine
@@ -188,6 +199,12 @@ class Link(asyncio.Protocol):
             self.turn()
         elif self._due < NEVER:
             self._wind()
+
+    @cached_property
+    def limits(self) -> dict[str, str]:
+        """What the host said of its limits once the session was up (RFC 9422 4)."""
+        pairs = (word.partition("=") for word in self.engine.extensions.get("LIMITS", "").upper().split())
+        return {name: value for name, _, value in pairs}
 
     @property
     def usable(self) -> bool:

@@ -12,6 +12,7 @@ import ipaddress
 import random
 import socket
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from fancymail.core.mx import Host, Identity, NoRoute, Target, behind_us, hosts, interleave
@@ -108,6 +109,7 @@ class NextHops:
         raise NoRoute("failed", "5.4.4", f"no host of {route} has an address")
 
 
+@lru_cache(1024)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text.strip("[]"))

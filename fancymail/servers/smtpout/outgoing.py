@@ -12,8 +12,8 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from fancymail.mail.envelope import Envelope
 from fancymail.protocol.smtp.content import bare_newline
@@ -23,16 +23,15 @@ from fancymail.storage.slots import Slot, SlotError, read_slot
 INLINE = 128 * 1024                  # octets that are looked through without a thread
 HEADER_LIMIT = 512 * 1024            # octets in which the header must end; beyond, all is treated as header
 _BARE = re.compile(rb"(?<!\r)\n|\r(?!\n)")
-_RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
-_AUTOMATIC = re.compile(rb"^auto-submitted[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_RECEIVED = re.compile(rb"\nreceived[ \t]*:")
+_AUTOMATIC = re.compile(rb"\nauto-submitted[ \t]*:")
 
 
 class Damaged(Exception):
     """The content is not what was pushed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What the content is like. `size` in octets as sent, dots unstuffed; `digest`: its SHA-256; `bare`: a CR or LF stands alone,
     which would smuggle (RFC 5321 2.3.8); `hops`: Received fields; `automatic`: it says Auto-Submitted (RFC 3834)."""
 
@@ -90,6 +89,7 @@ async def open_outgoing(path: str, pool: Executor) -> Outgoing:
     try:
         if slot.content_length <= INLINE:
             kept = slot.read() if not slot.bare else b"".join(pieces(slot))
+            slot.close()
             return Outgoing(slot, *look_through(slot, (kept,)), kept)
         return Outgoing(slot, *await asyncio.get_running_loop().run_in_executor(pool, look_through, slot, pieces(slot)))
     except BaseException:
@@ -115,7 +115,8 @@ def look_through(slot: Slot, content: Iterable[bytes]) -> tuple[Facts, bytes]:
         raise Damaged("the content differs from its SHA-256")
     end = head.find(b"\r\n\r\n")
     header = bytes(head[:end + 2]) if end >= 0 else bytes(head)
-    hops, automatic = len(_RECEIVED.findall(header)), _AUTOMATIC.search(header) is not None
+    lines = b"\n" + header.lower()      # an expression that begins with an octet finds its places faster than one with ^
+    hops, automatic = len(_RECEIVED.findall(lines)), _AUTOMATIC.search(lines) is not None
     return Facts(size, running.digest(), eight_bit, bare or bool(last), not header.isascii(), hops, automatic), header
 
 
