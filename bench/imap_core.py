@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fancymail.core.imap.fetch import Outcome, fetch
+from fancymail.core.imap.fetch import fetch
 from fancymail.core.imap.image import BoxImage
 from fancymail.core.imap.precompute import precompute
 from fancymail.core.imap.search import search
@@ -82,8 +82,9 @@ async def measure(folder: Path, count: int) -> bool:
     view, good = View(image), True
 
     async def fetched(*items: f.Item) -> None:
-        async for _ in fetch(view, box, items, [(0, view.count)], Outcome()):
-            pass
+        answers = fetch(view, box, items, [(0, view.count)])
+        while answers.more:
+            await answers.next()
 
     async def searched(key: k.Key) -> None:
         await search(view, box, key, NOW)

@@ -2,22 +2,20 @@
 
 Asked by servers/imap with a view, a reader of its mailbox and the items that the client named; plan.py has what these take. What stands in arrays,
 in a column or in short messages is rendered for many at once; long messages are sent one by one, in pieces. It marks nothing as seen: who asks stores
-\\Seen first, if `sets_seen(items)`.
+\\Seen first, if `plan(items).seen`.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import chain, repeat
-from typing import NamedTuple
 
 from fancymail.core.imap import sections
 from fancymail.core.imap.content import Letter, value_of
-from fancymail.core.imap.plan import COLUMNS, STATES, Plan, plan
+from fancymail.core.imap.plan import Chunk, Plan, plan
 from fancymail.core.imap.ranges import runs
-from fancymail.core.imap.telling import flag_words
 from fancymail.core.imap.view import Spans, View
-from fancymail.mail.imap.fetch import FLAGS, UID, Binary, Item, Items, Section
+from fancymail.mail.imap.fetch import UID, Binary, Items, Section
 from fancymail.mail.uidset import compress
 from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
 
@@ -26,35 +24,11 @@ CONTENTS = 16                       # where contents are read: the small ones co
 FULL = 65_536                       # octets of messages that are read and rendered at once; a message with more is a long one
 
 
-class Chunk(NamedTuple):
-    """Some messages: parallel sequences, columns by name."""
-
-    numbers: Sequence[int]          # UIDs where UIDONLY is on
-    uids: Sequence[int]
-    flags: Sequence[int]
-    modseqs: Sequence[int]
-    columns: dict[str, Sequence]
-
-    def part(self, low: int, high: int) -> Chunk:
-        """Some of these messages."""
-        numbers, uids, flags, modseqs, columns = self
-        columns = {name: column[low:high] for name, column in columns.items()}
-        return Chunk(numbers[low:high], uids[low:high], flags[low:high], modseqs[low:high], columns)
-
-
-class Outcome:
-    """What the OK or NO behind the answers has to take account of."""
-
-    def __init__(self) -> None:
-        self.missing = 0            # messages, asked for and not answered or damaged, that cannot be read (any more)
-        self.unknown_encoding = False       # NO [UNKNOWN-CTE]
-
-
-def fetch(view: View, box: BoxReader, items: Items, spans: Spans, outcome: Outcome) -> Answers:
-    """The FETCH answers of the messages at these places, in their order: `async for` gives pieces of 64 KiB or so, and raises MailboxGone."""
+def fetch(view: View, box: BoxReader, items: Items, spans: Spans) -> Answers:
+    """The FETCH answers of the messages at these places, in their order."""
     if view.uidonly and len(items) > 1:
         items = tuple(item for item in items if item != UID)            # RFC 9586 3.3: the number is the UID
-    return Answers(view, box, plan(items), spans, outcome)
+    return Answers(view, box, plan(items), spans)
 
 
 def changed_since(view: View, spans: Spans, modseq: int) -> Spans:
@@ -77,53 +51,74 @@ def partial(spans: Spans, first: int, last: int) -> Spans:
     return found
 
 
-def slices(spans: Spans, most: int) -> Iterable[tuple[int, int]]:
-    """Cut spans into pieces of at most `most` places."""
-    for first, behind in spans:
-        for low in range(first, behind, most):
-            yield low, min(low + most, behind)
-
-
 async def read_columns(box: BoxReader, names: Sequence[str], uids: Sequence[int]) -> list[tuple]:
     """Columns of these ascending UIDs; those that were expunged meanwhile are read as long as they are kept."""
     rows = await box.columns(names, compress(uids))
-    if len(rows) < len(uids):
-        there = {row[0] for row in rows}
-        rows = sorted([*rows, *await box.columns(names, compress([uid for uid in uids if uid not in there]), kept=True)])
-    return rows
+    return rows if len(rows) == len(uids) else await _with_kept(box, names, uids, rows)
+
+
+async def _with_kept(box: BoxReader, names: Sequence[str], uids: Sequence[int], rows: list[tuple]) -> list[tuple]:
+    """The same rows, and those of the UIDs that they lack, as far as these can still be read."""
+    there = {row[0] for row in rows}
+    return sorted([*rows, *await box.columns(names, compress([uid for uid in uids if uid not in there]), kept=True)])
 
 
 class Answers:
-    """An iteration over pieces of answers. No generator: for one message, beginning one costs more than the answer."""
+    """The answers of one FETCH in pieces of 64 KiB or so: `next` gives one as long as there are `more`.
 
-    __slots__ = ("view", "box", "plan", "outcome", "_opening", "_slices", "_chunk", "_place", "_long")
+    What the OK or NO behind them has to take account of: `missing`, how many messages could not be read (any more) or were damaged, and
+    `unknown_encoding`: NO [UNKNOWN-CTE]. It is no generator: for one message, beginning one costs more than the answer."""
 
-    def __init__(self, view: View, box: BoxReader, made: Plan, spans: Spans, outcome: Outcome) -> None:
-        self.view, self.box, self.plan, self.outcome = view, box, made, outcome
+    __slots__ = ("view", "box", "plan", "missing", "unknown_encoding", "_opening", "_spans", "_low", "_behind", "_chunk", "_place", "_long")
+
+    def __init__(self, view: View, box: BoxReader, made: Plan, spans: Spans) -> None:
+        self.view, self.box, self.plan = view, box, made
+        self.missing, self.unknown_encoding = 0, False
         self._opening = b"* %d UIDFETCH (" if view.uidonly else b"* %d FETCH ("
-        self._slices: Iterator[tuple[int, int]] = iter(slices(spans, CONTENTS if made.contents else MESSAGES))
+        self._spans = iter(spans)
+        self._low, self._behind = next(self._spans, (0, 0))     # places of the span that is being answered
         self._chunk: Chunk | None = None                        # messages with contents, answered up to `_place`
         self._place = 0
         self._long: AsyncIterator[bytes] | None = None          # the answer of a long message that is being sent
 
-    def __aiter__(self) -> Answers:
-        return self
+    @property
+    def more(self) -> bool:
+        """Whether there is something left to be said."""
+        return self._behind > 0 or self._chunk is not None or self._long is not None
 
-    async def __anext__(self) -> bytes:
-        while True:
-            if self._long is not None:
-                if (piece := await anext(self._long, None)) is not None:
-                    return piece
-                self._long = None
-            if self._chunk is not None:
-                if piece := await self._next_messages():
-                    return piece
-            elif (slice_ := next(self._slices, None)) is None:
-                raise StopAsyncIteration
-            elif (chunk := await self._read(*slice_)).uids:
-                if not self.plan.contents:
-                    return self._rendered(chunk, {})
-                self._chunk, self._place = chunk, 0
+    async def next(self) -> bytes:
+        """The next piece, empty where nothing can be read. Raises MailboxGone."""
+        if self._long is not None:
+            if (piece := await anext(self._long, None)) is not None:
+                return piece
+            self._long = None
+        if self._chunk is None:
+            if not self._behind:
+                return b""
+            chunk = await self._read(*self._slice())
+            if not chunk.uids:
+                return b""
+            if not self.plan.read:
+                return self._rendered(chunk)
+            self._chunk, self._place = chunk, 0
+        return await self._next_messages()
+
+    async def whole(self) -> bytes:
+        """All of them at once, where they are few."""
+        pieces = []
+        while self.more:
+            pieces.append(await self.next())
+        return b"".join(pieces)
+
+    def _slice(self) -> tuple[int, int]:
+        """The places of the messages that are read next."""
+        low, behind = self._low, self._behind
+        high = low + (CONTENTS if self.plan.read else MESSAGES)
+        if high < behind:
+            self._low = high
+            return low, high
+        self._low, self._behind = next(self._spans, (0, 0))
+        return low, behind
 
     async def _read(self, low: int, high: int) -> Chunk:
         """Read what the plan wants of the messages at these places; those that cannot be read any more are left out."""
@@ -132,9 +127,9 @@ class Answers:
         names = self.plan.columns
         if not names:
             return Chunk(numbers, uids, flags, modseqs, {})
-        rows = await read_columns(self.box, names, uids)
-        if len(rows) < len(uids):
-            self.outcome.missing += len(uids) - len(rows)
+        rows = await self.box.columns(names, [(uids[0], uids[-1])])     # neighbours: nothing else is between them
+        if len(rows) < len(uids) and len(rows := await _with_kept(self.box, names, uids, rows)) < len(uids):
+            self.missing += len(uids) - len(rows)
             there = {row[0] for row in rows}
             found = [state for state in zip(numbers, uids, flags, modseqs) if state[1] in there]
             numbers, uids, flags, modseqs = zip(*found) if found else ((), (), (), ())
@@ -154,65 +149,42 @@ class Answers:
                 *content, length = found[chunk.uids[place]]
                 headers[place] = await self.box.octets(Content(*content), 0, length)
             except KeyError:
-                self.outcome.missing += 1
+                self.missing += 1
                 headers[place] = b""
         return headers
 
-    # -- rendering ---------------------------------------------------------------------------------------------------
-
-    def _rendered(self, chunk: Chunk, contents: dict[Item, Sequence[bytes]]) -> bytes:
-        """The answers of some messages by one formatting. Few have flags that no other one has, so these are part of the template."""
-        made = self.plan
-        values = [self._values(item, chunk, contents) for item in made.items if item != FLAGS]
-        if made.flagged is not None:
-            before, behind = made.flagged
-            words = flag_words(self.view, chunk.uids, chunk.flags)
-            lines = {text: self._opening + before + text.replace(b"%", b"%%") + behind for text in set(words)}
-            template = b"".join(map(lines.__getitem__, words))
-        else:
-            template = (self._opening + made.template) * len(chunk.uids)
-        return template % tuple(chain.from_iterable(zip(chunk.numbers, *values)))
-
-    def _values(self, item: Item, chunk: Chunk, contents: dict[Item, Sequence[bytes]]) -> Iterable[object]:
-        """The value of an item, of each message."""
-        if item in STATES:
-            if item == FLAGS:
-                return flag_words(self.view, chunk.uids, chunk.flags)
-            return chunk.uids if item == UID else chunk.modseqs
-        if isinstance(item, str):
-            column, _, written = COLUMNS[item]
-            return map(written, chunk.columns[column]) if written else chunk.columns[column]
-        if item in contents:
-            return contents[item]
-        picked = map(sections.picker(item.fields), chunk.columns["fields"])
-        return map(sections.literal, picked if item.partial is None else [sections.cut_octets(octets, item.partial) for octets in picked])
+    def _rendered(self, chunk: Chunk) -> bytes:
+        """The answers of some messages by one formatting."""
+        values = [value(self.view, chunk) for value in self.plan.values]
+        return (self._opening + self.plan.template) * len(chunk.uids) % tuple(chain.from_iterable(zip(chunk.numbers, *values)))
 
     # -- contents ----------------------------------------------------------------------------------------------------
 
     async def _next_messages(self) -> bytes:
-        """The answers of the next messages as long as these are short; nothing if the next one is long, or there is none."""
+        """The answers of the next messages as long as these are short; nothing if the next one is long."""
         chunk, first = self._chunk, self._place
-        columns, times = chunk.columns, len(self.plan.contents)
+        columns, times = chunk.columns, len(self.plan.read)
         lengths = columns["header_length"] if self.plan.headers else list(map(int.__add__, map(len, columns["prefix"]), columns["length"]))
         behind, size = first, 0
         while behind < len(lengths) and (size := size + lengths[behind] * times) <= FULL:
             behind += 1
+        if behind == first:
+            behind, self._long = first + 1, self._in_pieces(chunk.part(first, first + 1))
         self._place = behind
-        if behind > first:
-            part = chunk.part(first, behind)
-            return self._rendered(part, await self._contents(part, lengths[first:behind]))
-        if first < len(lengths):
-            self._place, self._long = first + 1, self._in_pieces(chunk.part(first, first + 1))
-        else:
+        if behind == len(lengths):
             self._chunk = None
-        return b""
+        if self._long is not None:
+            return b""
+        part = chunk.part(first, behind)
+        return self._rendered(part._replace(contents=await self._contents(part, lengths[first:behind])))
 
-    async def _contents(self, chunk: Chunk, lengths: Sequence[int]) -> dict[Item, list[bytes]]:
+    async def _contents(self, chunk: Chunk, lengths: Sequence[int]) -> list[list[bytes]]:
         """The values of the items for which each message is read, once for all of them."""
-        values: dict[Item, list[bytes]] = {item: [] for item in self.plan.contents}
+        read = self.plan.read
+        values: list[list[bytes]] = [[] for _ in read]
         for content, kept, table, header, length in zip(_located(chunk), chunk.columns[KEPT], *_tables(chunk), lengths):
             octets = await self._whole(content, length) if kept is None else content.prefix + kept
-            for item, found in values.items():
+            for found, item in zip(values, read):
                 found.append(self._value(item, octets, table, header))
         return values
 
@@ -221,9 +193,9 @@ class Answers:
         try:
             octets = await self.box.octets(content, 0, length)
         except KeyError:
-            self.outcome.missing += 1
+            self.missing += 1
             return None
-        self.outcome.missing += len(octets) < length
+        self.missing += len(octets) < length
         return octets.ljust(length)
 
     def _value(self, item: Section | Binary, octets: bytes | None, table: bytes, header: int) -> bytes:
@@ -231,16 +203,16 @@ class Answers:
         try:
             return value_of(item, octets, table, header) if octets is not None else _nothing(item)
         except sections.UnknownEncoding:
-            self.outcome.unknown_encoding = True
+            self.unknown_encoding = True
             return _nothing(item)
 
     async def _in_pieces(self, chunk: Chunk) -> AsyncIterator[bytes]:
         """The answer of one message, however long."""
         (content,), ((table,), (header,)) = _located(chunk), _tables(chunk)
         letter, said, size = Letter(self.box, content, table, header), [self._opening % chunk.numbers[0]], 0
-        for item, piece in zip(self.plan.items, self.plan.pieces):
-            if item not in self.plan.contents:
-                said.append(piece % tuple(self._values(item, chunk, {})))
+        for item, piece, value in zip(self.plan.contents, self.plan.pieces, self.plan.values):
+            if item is None:
+                said.append(piece % tuple(value(self.view, chunk)))
                 continue
             said.append(piece[:-2])
             try:
@@ -252,9 +224,9 @@ class Answers:
                         said, size = [], 0
             except (KeyError, sections.UnknownEncoding) as error:      # before its first piece only
                 said.append(_nothing(item))
-                self.outcome.unknown_encoding |= isinstance(error, sections.UnknownEncoding)
-                self.outcome.missing += isinstance(error, KeyError)
-        self.outcome.missing += letter.damaged
+                self.unknown_encoding |= isinstance(error, sections.UnknownEncoding)
+                self.missing += isinstance(error, KeyError)
+        self.missing += letter.damaged
         yield b"".join(said) + b")\r\n"
 
 

@@ -56,7 +56,7 @@ class BoxImage:
         self.orders = Orders()
         self._log: deque[Step] = deque()
         self._logged, self._limit = 0, log
-        self._words = Kept(WORDS)
+        self._say()
 
     @property
     def modseq(self) -> int:
@@ -140,15 +140,6 @@ class BoxImage:
             return None
         return [self._log[index] for index in range(len(self._log) - missing, len(self._log))]
 
-    def words(self, flags: int) -> bytes:
-        """Flags as they stand between the parentheses of a FLAGS list."""
-        text = self._words.get(flags)
-        if text is None:
-            bits = [*((bit, name) for name, bit in SYSTEM_FLAGS.items()), *((bit, name) for name, bit in self.keywords.items())]
-            text = b" ".join([name.encode() for bit, name in bits if flags & bit])
-            self._words.put(flags, text)
-        return text
-
     def bits(self, names: Iterable[str]) -> tuple[int, list[str]]:
         """Flags as bits, and the keywords that the mailbox does not have yet. Keywords have no case."""
         known = {name.lower(): bit for name, bit in self.keywords.items()}
@@ -165,7 +156,13 @@ class BoxImage:
     def _keywords(self, keywords: dict[str, int]) -> None:
         if keywords != self.keywords:
             self.keywords = dict(keywords)
-            self._words.clear()
+            self._say()
+
+    def _say(self) -> None:
+        """`words(flags)`: flags as they stand between the parentheses of a FLAGS list."""
+        named = [(bit, name.encode()) for name, bit in (*SYSTEM_FLAGS.items(), *self.keywords.items())]
+        self._words = Kept(WORDS, lambda flags: b" ".join([name for bit, name in named if flags & bit]))
+        self.words = self._words.__getitem__
 
     def _removed(self, vanished: Ranges) -> list[int]:
         """Those of the UIDs that are here."""

@@ -22,7 +22,7 @@ def count(spans: Spans) -> int:
 
 def highest(view: View, spans: Spans, most: int) -> tuple[Spans, int]:
     """The `most` messages of the highest UIDs at these places, and the lowest UID of them; 0 where all of them are (or `most` is 0)."""
-    if not most or count(spans) <= most:
+    if not most or view.count <= most or count(spans) <= most:
         return spans, 0
     kept = partial(spans, -1, -most)
     return kept, view.uids[kept[0][0]]

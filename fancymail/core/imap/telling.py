@@ -58,6 +58,8 @@ def _words(view: View, changed: Mapping[int, bool], uids: array, flags: Sequence
 
 def flag_words(view: View, uids: Sequence[int], flags: Sequence[int]) -> list[bytes]:
     """What stands between the parentheses of FLAGS for each of these ascending UIDs, \\Recent among them."""
+    if not view.recent:
+        return list(map(view.image.words, flags))
     marked = array("Q", flags)
     for first, last in view.recent:
         low = bisect_left(uids, first)

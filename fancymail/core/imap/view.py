@@ -42,6 +42,9 @@ class News(NamedTuple):
     expunged: Sequence[int] = ()
 
 
+NOTHING = News()
+
+
 class View:
     """One session's mailbox. `condstore`, `qresync`, `uidonly` and `rev2` are set by the session as the client turns them on."""
 
@@ -51,7 +54,7 @@ class View:
         self.uids, self.count = image.uids, len(image.uids)     # of a shared array only the first `count` are shown
         self.last = image.uids[-1] if image.uids else 0         # the highest UID that was ever told
         self.saved: Ranges = []                                 # `$` of SEARCHRES, UIDs
-        self.news = News()
+        self.news = NOTHING
         self._held: list[int] = []                              # expunged, not told yet
         self._step = image.step
         self._modseq = image.modseq
@@ -175,7 +178,7 @@ class View:
         Returns whole lines, some of them together.
         """
         image = self.image
-        self.news = News()
+        self.news = NOTHING
         if (self._step == image.step and not self._mentions and not (self._held and may_expunge)
                 and (not image.uids or image.uids[-1] <= self.last)):
             return []

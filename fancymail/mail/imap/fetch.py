@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..kept import kept
-
 # Attributes that have no parameter; an item of a list is one of these words or a section.
 UID, FLAGS, INTERNALDATE, SIZE, ENVELOPE = "UID", "FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"
 BODY, BODYSTRUCTURE = "BODY", "BODYSTRUCTURE"
@@ -52,9 +50,3 @@ class Binary:
 
 Item = str | Section | Binary
 Items = tuple[Item, ...]
-
-
-@kept(512 << 10)
-def sets_seen(items: Items) -> bool:
-    """Whether fetching these sets \\Seen (RFC 9051 6.4.5: BODY[], BINARY[] without peek)."""
-    return any(not item.peek and not (type(item) is Binary and item.size) for item in items if type(item) is not str)

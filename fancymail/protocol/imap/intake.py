@@ -22,7 +22,7 @@ class Literal(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line without its end and without the literal that it announces. `overlong`: this is only its beginning."""
+    """A line without its end that announces a literal, and without that. `overlong`: this is only its beginning."""
 
     text: bytes
     literal: Literal | None = None
@@ -45,11 +45,12 @@ class Chunk(NamedTuple):
 class Intake:
     """Cuts `inbox`, which its owner fills."""
 
-    __slots__ = ("inbox", "discarded", "_scanned", "_collect", "_stream", "_swallow", "_kept")
+    __slots__ = ("inbox", "discarded", "due", "_scanned", "_collect", "_stream", "_swallow", "_kept")
 
     def __init__(self, inbox: bytearray) -> None:
         self.inbox = inbox
         self.discarded = 0                      # octets thrown away since the last whole line
+        self.due = False                        # a literal without octets was announced: it is whole although nothing comes
         self._scanned = 0                       # octets of the inbox that hold no LF
         self._collect = self._stream = -1
         self._swallow = 0
@@ -57,11 +58,11 @@ class Intake:
 
     def collect(self, size: int) -> None:
         """The literal comes as one Collected."""
-        self._collect = size
+        self._collect, self.due = size, not size
 
     def stream(self, size: int) -> None:
         """The literal comes as Chunks."""
-        self._stream = size
+        self._stream, self.due = size, not size
 
     def swallow(self, size: int) -> None:
         """The literal is thrown away."""
@@ -71,19 +72,19 @@ class Intake:
         """Throw away what is left of the literal that is being streamed."""
         if self._stream > 0:
             self._swallow += self._stream
-        self._stream = -1
+        self._stream, self.due = -1, False
 
     def clear(self) -> None:
         """Forget all that has arrived."""
         self.inbox.clear()
         self._scanned = self.discarded = self._swallow = 0
         self._collect = self._stream = -1
-        self._kept = b""
+        self._kept, self.due = b"", False
 
-    def next(self, most: int) -> Line | Collected | Chunk | None:
-        """The next thing, None when more octets are needed; lines longer than `most` are cut."""
-        if not self.inbox and self._collect and self._stream:
-            return None                         # nothing has come; an empty literal would be whole all the same
+    def next(self, most: int) -> bytes | Line | Collected | Chunk | None:
+        """The next thing, None when more octets are needed; lines longer than `most` are cut. A whole line without a literal is just its octets."""
+        if not self.inbox and not self.due:
+            return None
         if self._swallow and not self._throw_away():
             return None
         if self._collect >= 0:
@@ -104,7 +105,7 @@ class Intake:
             return None
         octets = bytes(self.inbox[:size])
         del self.inbox[:size]
-        self._collect = -1
+        self._collect, self.due = -1, False
         return Collected(octets)
 
     def _chunk(self) -> Chunk | None:
@@ -115,10 +116,10 @@ class Intake:
         self._stream -= len(octets)
         if self._stream:
             return Chunk(octets, False)
-        self._stream = -1
+        self._stream, self.due = -1, False
         return Chunk(octets, True)
 
-    def _line(self, most: int) -> Line | None:
+    def _line(self, most: int) -> bytes | Line | None:
         inbox = self.inbox
         end = inbox.find(b"\n", self._scanned)
         if end < 0:
@@ -132,7 +133,7 @@ class Intake:
             return Line(text, None, True)
         if text[-1:] == b"}" and (match := _LITERAL.search(text)):
             return Line(text[:match.start()], Literal(int(match[2]), not match[3], bool(match[1])))
-        return Line(text)
+        return text
 
     def _wait(self, most: int) -> None:
         """No end of the line yet; what is too long is thrown away as it comes."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import NamedTuple
 
 from fancymail.mail.imap.sequence import parse_sequence
 from fancymail.mail.kept import Kept
@@ -22,13 +21,7 @@ LONGEST = 256
 _NUMBERED = re.compile(rb"(?:UID )?(?:FETCH|STORE|COPY|MOVE) ([1-9][0-9:,]{0,63})(?= )")
 _WITH_SETS = (c.Fetch, c.Store, c.Copy)
 
-
-class Known(NamedTuple):
-    """A command: its name, the states in which it may be said, and what it was read as."""
-
-    name: str
-    states: int
-    event: c.Command
+Known = tuple[str, int, c.Command]      # a command: its name, the states in which it may be said, and what it was read as
 
 
 class Memory:
@@ -51,7 +44,7 @@ class Memory:
             return None
         (name, states, event), rest = shape
         try:
-            return Known(name, states, type(event)(parse_sequence(match[1]), *rest))
+            return name, states, type(event)(parse_sequence(match[1]), *rest)
         except ValueError:
             return None
 
@@ -62,8 +55,8 @@ class Memory:
         match = _NUMBERED.match(text)
         if match is None:
             self._lines.put(text, known)
-        elif isinstance(known.event, _WITH_SETS):
-            values = tuple(getattr(known.event, field.name) for field in fields(known.event))
+        elif isinstance(event := known[2], _WITH_SETS):
+            values = tuple(getattr(event, field.name) for field in fields(event))
             self._shapes.put(_shape(text, match), (known, values[1:]))
 
     @property

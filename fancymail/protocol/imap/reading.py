@@ -18,7 +18,6 @@ from .appending import Appending, NeedString
 from .cursor import LITERAL8_MARK, LITERAL_MARK, BadSyntax, Cursor, Refused
 from .grammar import ANY, APPENDING, LOGOUT, NOT_AUTHENTICATED, RULES
 from .intake import Chunk, Collected, Intake, Line, Literal
-from .memory import Known
 from .options import LITERAL_MINUS, LITERAL_MINUS_MOST, Options
 
 _COMMAND = re.compile(rb"([^\x00-\x20(){%*\"\\+\x7f-\xff]{1,64}) (UID )?([A-Za-z0-9]{1,20})(?: |\Z)", re.IGNORECASE)
@@ -96,6 +95,8 @@ class CommandReader(Engine):
 
     def _read(self) -> c.Command | bool | None:
         """Take one piece; True when it needed no decision, None when nothing has arrived."""
+        if not self.inbox and not self._intake.due:
+            return None
         before = self.state == NOT_AUTHENTICATED
         limits = self.options.limits
         piece = self._intake.next(limits.line_before_login if before else limits.line)
@@ -104,6 +105,8 @@ class CommandReader(Engine):
             return None
         if not before:
             self.arm(self.options.idle)             # before the login, time counts from the connection on
+        if type(piece) is bytes:
+            return (self._repeated(piece) if self._between() and not self.idle else self._line(Line(piece))) or True
         if type(piece) is Line:
             return self._line(piece) or True
         if type(piece) is Chunk:
@@ -132,17 +135,17 @@ class CommandReader(Engine):
             return self._overlong(line)
         if self._text or self._append is not None:
             return self._continued(line)
-        return self._repeated(line) if line.literal is None else self._command(line)
+        return self._command(line)
 
-    def _repeated(self, line: Line) -> c.Command | None:
+    def _repeated(self, line: bytes) -> c.Command | None:
         """A whole command: one that was read before, if it may be said now, needs no reading."""
-        tag, _, text = line.text.partition(b" ")
+        tag, _, text = line.partition(b" ")
         known = self._memory.recall(text)
-        if known is None or not known.states & self.state or not _BARE_TAG.fullmatch(tag):
-            return self._command(line)
-        self.tag, self.command = tag, known.name
+        if known is None or not known[1] & self.state or not _BARE_TAG.fullmatch(tag):
+            return self._command(Line(line))
+        self.tag, self.command, event = tag, known[0], known[2]
         try:
-            return self._checked(known.event)
+            return self._checked(event)
         except BadSyntax as error:
             return self._refuse(error, None)
 
@@ -164,7 +167,7 @@ class CommandReader(Engine):
                     return self._announced(line.text[match.end():], line.literal)
                 event = rule.read(Cursor(line.text[match.end():], [], self.options, self.enabled))
                 if not rule.states & NOT_AUTHENTICATED:
-                    self._memory.keep(line.text[len(match[1]) + 1:], Known(name, rule.states, event))
+                    self._memory.keep(line.text[len(match[1]) + 1:], (name, rule.states, event))
                 return self._checked(event)
             return self._other(name, line, match.end())
         except BadSyntax as error:

@@ -87,7 +87,8 @@ def inprogress(tag: bytes) -> bytes:
 def list_(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/", childinfo: Sequence[str] = (),
           old_name: str = "") -> bytes:
     """`* LIST (\\HasChildren) "/" name`, with CHILDINFO (RFC 9051 7.3.1) and OLDNAME (RFC 9051 6.3.5)."""
-    return _listing(b"LIST", attributes, name, utf8, delimiter) + _extended(childinfo, old_name, utf8) + b"\r\n"
+    more = _extended(childinfo, old_name, utf8) if childinfo or old_name else b""
+    return _listing(b"LIST", attributes, name, utf8, delimiter) + more + b"\r\n"
 
 
 def lsub(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/") -> bytes:
@@ -106,19 +107,17 @@ def _extended(childinfo: Sequence[str], old_name: str, utf8: bool) -> bytes:
         items.append(b'"CHILDINFO" (%b)' % b" ".join(quoted(option.encode()) for option in childinfo))
     if old_name:
         items.append(b'"OLDNAME" (%b)' % mailbox_name(old_name, utf8))
-    return b" (" + b" ".join(items) + b")" if items else b""
+    return b" (" + b" ".join(items) + b")"
 
 
 def status(name: str, items: Iterable[tuple[str, int | str | None]], utf8: bool = False) -> bytes:
     """`* STATUS name (MESSAGES 3 MAILBOXID (x))`: numbers as they are, None as NIL, an object id in parentheses."""
-    told = " ".join(f"{item} {_status_value(value)}" for item, value in items)
+    told = " ".join([f"{item} {value}" if type(value) is int else f"{item} {_status_value(value)}" for item, value in items])
     return b"* STATUS %b (%b)\r\n" % (mailbox_name(name, utf8), told.encode())
 
 
 def _status_value(value: int | str | None) -> str:
-    if value is None:
-        return "NIL"
-    return f"({value})" if isinstance(value, str) else str(value)
+    return "NIL" if value is None else f"({value})"
 
 
 def namespace(personal: Sequence[tuple[str, str]], others: Sequence[tuple[str, str]] = (), shared: Sequence[tuple[str, str]] = (),

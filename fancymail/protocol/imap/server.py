@@ -152,26 +152,34 @@ class ImapServer(CommandReader):
 
     def _checked(self, event: c.Command) -> c.Command | None:
         """What a command means for the engine itself."""
-        kind = type(event)
-        if kind is c.Enable:
-            self._enable(*event.names, *("CONDSTORE",) * ("QRESYNC" in event.names))        # RFC 7162 3.2.3
-        elif kind is c.Compress:
-            self._may_compress()
-        elif kind is c.MultiSearch and self.state != SELECTED:
-            _somewhere(event)
-        elif kind is c.Select and self.state == SELECTED:
+        if (heed := _HEED.get(type(event))) is not None:
+            heed(self, event)
+        return event
+
+    def _enables(self, event: c.Enable) -> None:
+        self._enable(*event.names, *("CONDSTORE",) * ("QRESYNC" in event.names))        # RFC 7162 3.2.3
+
+    def _selects(self, event: c.Select) -> None:
+        if self.state == SELECTED:
             self.state = AUTHENTICATED              # RFC 9051 6.3.2: whether it succeeds or not
             self.out.append(r.ok("the other mailbox is closed", b"CLOSED"))
-        if "CONDSTORE" not in self.enabled and (implies := _IMPLIES.get(kind)) is not None and implies(event):
-            if self.options.extension("CONDSTORE"):
-                self._enable("CONDSTORE")           # RFC 7162 3.1: commands that enable it
-        return event
+        self._implied(event)
+
+    def _implied(self, event: c.Command) -> None:
+        """RFC 7162 3.1: commands that enable CONDSTORE."""
+        if "CONDSTORE" not in self.enabled and _IMPLIES[type(event)](event) and self.options.extension("CONDSTORE"):
+            self._enable("CONDSTORE")
+
+    def _somewhere(self, event: c.MultiSearch) -> None:
+        """RFC 7377 2.1: without IN the selected mailbox is searched."""
+        if self.state != SELECTED and (not event.sources or any(source.kind == "selected" for source in event.sources)):
+            raise BadSyntax("no mailbox is selected")
 
     def _enable(self, *names: str) -> None:
         self.enabled.update(names)
         self._memory = self.options.memory(self.enabled)
 
-    def _may_compress(self) -> None:
+    def _may_compress(self, event: c.Compress) -> None:
         if self.compressed:
             raise Refused("the connection is compressed", b"COMPRESSIONACTIVE")
         if self.inbox:                              # RFC 4978 3: nobody could tell which of it is deflated
@@ -269,12 +277,6 @@ class ImapServer(CommandReader):
             self._end("the session ends here, log in again", b"UNAVAILABLE")
 
 
-def _somewhere(event: c.MultiSearch) -> None:
-    """RFC 7377 2.1: without IN the selected mailbox is searched."""
-    if not event.sources or any(source.kind == "selected" for source in event.sources):
-        raise BadSyntax("no mailbox is selected")
-
-
 def _announcement(literal: Literal | None) -> bytes:
     """A line that only looked as if it announced a literal, as it was."""
     if literal is None:
@@ -292,3 +294,6 @@ _IMPLIES = {
     c.Sort: lambda command: asks_modseq(command.key),
     c.Thread: lambda command: asks_modseq(command.key),
 }
+# Commands that mean something for the engine itself.
+_HEED = {**dict.fromkeys(_IMPLIES, ImapServer._implied), c.Select: ImapServer._selects, c.Enable: ImapServer._enables,
+         c.Compress: ImapServer._may_compress, c.MultiSearch: ImapServer._somewhere}

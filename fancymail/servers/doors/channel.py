@@ -11,6 +11,7 @@ import asyncio
 import socket
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 
 from fancymail.servers.doors.tls import READ
 
@@ -29,7 +30,7 @@ _view = memoryview(_buffer)
 class Channel:
     """One socket. `_due` is the subclass's own deadline on the loop's clock; `_arm` after setting it."""
 
-    __slots__ = ("closed", "_sock", "_fd", "_loop", "_reading", "_eof", "_ending", "_backlog", "_unsent", "_stalled", "_room",
+    __slots__ = ("closed", "_sock", "_fd", "_loop", "_phase", "_reading", "_eof", "_ending", "_backlog", "_unsent", "_stalled", "_room",
                  "_timer", "_timer_at", "_due", "_stall_due", "_taken", "_lingered", "__weakref__")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
@@ -44,9 +45,11 @@ class Channel:
 
     # -- what subclasses make of it ----------------------------------------------------------------------------------
 
+    _phase: Callable[[memoryview], None]          # what octets that come are for; they are gone when it returns
+
     @abstractmethod
-    def _received(self, data: memoryview) -> None:
-        """Octets came; they are gone when this returns."""
+    def _broken(self, error: BaseException) -> None:
+        """A bug showed itself while octets were taken."""
 
     @abstractmethod
     def _ended(self) -> None:
@@ -91,7 +94,10 @@ class Channel:
         if self._ending:
             self._linger(count)
         elif count:
-            self._received(_view[:count])
+            try:
+                self._phase(_view[:count])
+            except Exception as error:
+                self._broken(error)
         else:
             self._ended()
 

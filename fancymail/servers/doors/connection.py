@@ -57,7 +57,7 @@ class Connection(Channel):
     """Drives one engine over one socket. Everything happens in the event loop's thread."""
 
     __slots__ = ("listener", "peer", "peer_port", "local_port", "loopback", "tls", "session", "counted",
-                 "_stream", "_deflate", "_phase", "_early", "_deciding", "_epoch")
+                 "_stream", "_deflate", "_early", "_deciding", "_epoch")
 
     def __init__(self, listener: Listener, sock: socket.socket, peer: str, peer_port: int, local_port: int) -> None:
         super().__init__(listener.loop, sock)
@@ -71,7 +71,7 @@ class Connection(Channel):
         self.counted: str | None = None           # the key under which the caps count it
         self._stream: TlsStream | None = None
         self._deflate: Deflate | None = None
-        self._phase: Callable[[memoryview], None] = self._deliver
+        self._phase = self._deliver
         self._early = b""                         # an incomplete PROXY header
         self._deciding: asyncio.Future | Later | None = None
         self._epoch = 0
@@ -108,7 +108,7 @@ class Connection(Channel):
         self._phase = self._deliver
         self._greet()
         if rest and not self.closed:
-            self._received(memoryview(rest))
+            self._phase(memoryview(rest))
 
     def _greet(self) -> None:
         if self.listener.implicit_tls:
@@ -132,12 +132,6 @@ class Connection(Channel):
         self.advance()
 
     # -- reading -----------------------------------------------------------------------------------------------------
-
-    def _received(self, data: memoryview) -> None:
-        try:
-            self._phase(data)
-        except Exception as error:
-            self._broken(error)
 
     def _ended(self) -> None:
         """The peer sends no more. What it sent before is still answered (half-close)."""
@@ -253,10 +247,11 @@ class Connection(Channel):
         """After events: send, and see what comes next: the end, TLS, or more octets within the deadline."""
         if self.closed or self._ending:
             return
-        self.flush()
-        if self.closed:
-            return
         engine = self.session.engine
+        if engine.out:
+            self.write(engine.to_send())
+            if self.closed:
+                return
         if self._deciding is None:
             if engine.closing:
                 self.close()
@@ -273,9 +268,10 @@ class Connection(Channel):
                 self._loop.call_soon(self._inflate)
         if self._stalled or self._deciding is not None and len(engine.inbox) > INBOX_HIGH:
             self._read_off()
-        else:
+        elif not self._reading:
             self._read_on()
-        self._watch(engine)
+        if engine.deadline_epoch != self._epoch:
+            self._watch(engine)
 
     def start_tls(self) -> None:
         """Ask for the handshake once what the engine has to send is flushed; engines do it themselves by `want_tls`."""
@@ -350,12 +346,11 @@ class Connection(Channel):
     # -- deadlines ---------------------------------------------------------------------------------------------------
 
     def _watch(self, engine: Engine) -> None:
-        """Take over the engine's deadline if it was armed anew. A later one needs no new timer: the old one looks again."""
-        if engine.deadline_epoch != self._epoch:
-            self._epoch = engine.deadline_epoch
-            self._due = NEVER if engine.deadline is None else self._loop.time() + engine.deadline
-            if self._due < self._timer_at:
-                self._arm()
+        """Take over the engine's deadline, which was armed anew. A later one needs no new timer: the old one looks again."""
+        self._epoch = engine.deadline_epoch
+        self._due = NEVER if engine.deadline is None else self._loop.time() + engine.deadline
+        if self._due < self._timer_at:
+            self._arm()
 
     def _expire(self) -> None:
         if self._ending:

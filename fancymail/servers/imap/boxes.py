@@ -5,6 +5,7 @@ Part of servers/imap/session.py. Each change is one verb of fm-mailbox; counters
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap.listing import listing, lsub
@@ -101,12 +102,25 @@ async def _counted(session: ImapSession, place: Place, items: tuple[str, ...]) -
     return [(item, octets if item == "DELETED-STORAGE" else value) for item, value in told]
 
 
+# Items of STATUS that no question to the store needs.
+_COUNTERS: dict[str, Callable[[ImapSession, Mailbox], int | str | None]] = {
+    "MESSAGES": lambda session, box: box.messages,
+    "UIDNEXT": lambda session, box: box.uidnext,
+    "UIDVALIDITY": lambda session, box: box.uidvalidity,
+    "UNSEEN": lambda session, box: box.unseen,
+    "DELETED": lambda session, box: box.deleted,
+    "SIZE": lambda session, box: box.octets,
+    "RECENT": lambda session, box: max(0, box.uidnext - box.recent_floor) if box.messages else 0,
+    "HIGHESTMODSEQ": lambda session, box: max(1, box.highestmodseq),
+    "APPENDLIMIT": lambda session, box: session.daemon.settings.imap.append_limit,
+    "MAILBOXID": lambda session, box: box.objectid,
+    "DELETED-STORAGE": lambda session, box: 0,
+}
+
+
 def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
     """The items of STATUS."""
-    known = {"MESSAGES": box.messages, "UIDNEXT": box.uidnext, "UIDVALIDITY": box.uidvalidity, "UNSEEN": box.unseen, "DELETED": box.deleted,
-             "SIZE": box.octets, "RECENT": max(0, box.uidnext - box.recent_floor) if box.messages else 0, "HIGHESTMODSEQ": max(1, box.highestmodseq),
-             "APPENDLIMIT": session.daemon.settings.imap.append_limit, "MAILBOXID": box.objectid, "DELETED-STORAGE": 0}
-    return [(item, known[item]) for item in items]
+    return [(item, _COUNTERS[item](session, box)) for item in items]
 
 
 async def list_(session: ImapSession, event: c.List) -> None:
@@ -114,12 +128,14 @@ async def list_(session: ImapSession, event: c.List) -> None:
     places = await visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
     subscribed = await session.reader.subscriptions(session.account)
     uses = {name: place.mailbox.special_use for name, place in places.items()}
-    engine = session.engine
-    for listed in listing(uses, subscribed, event.reference, event.patterns, selection=event.selection, returns=event.returns,
-                          extended=event.extended):
-        engine.untagged(r.list_(listed.attributes, listed.name, engine.utf8, childinfo=listed.childinfo))
-        if listed.exists:
-            await _beside(session, event, listed.name, places[listed.name])
+    utf8, lines = session.engine.utf8, []
+    beside = bool(event.status or event.metadata or "MYRIGHTS" in event.returns)
+    for name, attributes, childinfo, exists in listing(uses, subscribed, event.reference, event.patterns, selection=event.selection,
+                                                       returns=event.returns, extended=event.extended):
+        lines.append(r.list_(attributes, name, utf8, childinfo=childinfo))
+        if exists and beside:
+            lines += await _beside(session, event, name, places[name])
+    session.engine.untagged(*lines)
     session.finish()
 
 
@@ -133,18 +149,19 @@ async def visible(session: ImapSession, others: bool) -> dict[str, Place]:
     return found
 
 
-async def _beside(session: ImapSession, event: c.List, name: str, place: Place) -> None:
+async def _beside(session: ImapSession, event: c.List, name: str, place: Place) -> list[bytes]:
     """STATUS, MYRIGHTS and METADATA of one line."""
-    engine = session.engine
+    lines, utf8 = [], session.engine.utf8
     if event.status and place.allows("r"):
-        engine.untagged(r.status(name, await _counted(session, place, event.status), engine.utf8))
+        lines.append(r.status(name, await _counted(session, place, event.status), utf8))
     if "MYRIGHTS" in event.returns:
-        engine.untagged(r.myrights(name, place.rights, engine.utf8))
+        lines.append(r.myrights(name, place.rights, utf8))
     if event.metadata and place.allows("r"):
         known = await session.reader.metadata(place.owner, place.mailbox.id)
         told = [(entry, known.get(entry)) for entry in event.metadata if place.owner == session.account or entry.startswith("/shared/")]
         if told:
-            engine.untagged(r.metadata(name, told, engine.utf8))
+            lines.append(r.metadata(name, told, utf8))
+    return lines
 
 
 async def lsub_(session: ImapSession, event: c.Lsub) -> None:

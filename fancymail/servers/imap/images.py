@@ -47,6 +47,8 @@ class Box:
 
     async def renew(self) -> None:
         """Bring the image up to date with the store. Raises MailboxGone, StoreFailed, IpcError."""
+        if self._nothing is not None and not self.stale and await self._quiet():
+            return
         async with self._lock:
             known = self.image.modseq if self.image is not None else -1
             self.stale = False                      # an alert that comes while we ask makes it stale again
@@ -62,6 +64,13 @@ class Box:
                 if self.gone or self.image is not None and self.image.modseq != known:
                     self._tell()
 
+    async def _quiet(self) -> bool:
+        """Whether nothing happened. Who finds out otherwise asks again, behind those who are about it already."""
+        try:
+            return await self._ask() is self._nothing
+        except MailboxGone:
+            return False
+
     def _tell(self) -> None:
         """Whoever had the image renewed, all whose clients wait have news: the alert may have found it being renewed already."""
         for session in self.sessions:
@@ -73,7 +82,7 @@ class Box:
         if image is None:
             self.image = BoxImage(await self.reader.load())
             return
-        changes = await self.reader.changes(image.modseq, image.mailbox.uidnext)
+        changes = await self._ask()
         if changes is self._nothing:
             return
         self._nothing = None
@@ -81,6 +90,10 @@ class Box:
             image.replace(await self._claimed(await self.reader.load()))        # too long ago for the log of the store
         elif image.mailbox is changes.mailbox and not changes.states and not changes.vanished and not self._unclaimed(image.mailbox):
             self._nothing = changes
+
+    async def _ask(self) -> Changes:
+        mailbox = self.image.mailbox
+        return await self.reader.changes(mailbox.highestmodseq, mailbox.uidnext)
 
     async def claim(self, view: View) -> None:
         """A view is about to be told for the first time: what nobody was told of yet is for it, if it knows of \\Recent."""

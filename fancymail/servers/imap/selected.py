@@ -9,12 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap import opening
-from fancymail.core.imap.fetch import Outcome, changed_since, fetch, partial
+from fancymail.core.imap.fetch import Answers, changed_since, fetch, partial
 from fancymail.core.imap.limit import count, highest
 from fancymail.core.imap.ranges import runs, size, without
 from fancymail.core.imap.view import Spans, View
 from fancymail.ipc.message import IpcError
-from fancymail.mail.imap.fetch import sets_seen
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.protocol.imap import commands as c
@@ -66,7 +65,8 @@ async def close(session: ImapSession, event: c.Close) -> None:
 async def fetch_(session: ImapSession, event: c.Fetch) -> None:
     """FETCH and UID FETCH."""
     view, box = session.view, session.box
-    await box.current()
+    if box.stale:
+        await box.renew()
     spans = view.resolve(event.sequence, event.uid)
     if event.changed_since is not None:
         if event.vanished:
@@ -76,29 +76,35 @@ async def fetch_(session: ImapSession, event: c.Fetch) -> None:
         _may_ask(session, abs(event.partial[1] - event.partial[0]) + 1)
         spans = partial(spans, *event.partial)
     spans, lowest = highest(view, spans, session.most)
-    if sets_seen(event.items):
+    answers = fetch(view, box.reader, event.items, spans)
+    if answers.plan.seen:
         await _mark_seen(session, view, spans)
-    outcome, loop, connection = Outcome(), session.daemon.loop, session.connection
-    turn, size = loop.time() + TURN, 0
-    async for piece in fetch(view, box.reader, event.items, spans, outcome):
-        session.engine.untagged(piece)
-        size += len(piece)
-        if size < FLUSH:
-            continue                            # what is short goes out together with its OK
-        size = 0
-        connection.flush()
-        await connection.drained()
-        if loop.time() > turn:
-            await session.pause()
-            turn = loop.time() + TURN
-    if outcome.unknown_encoding:
-        session.flush(numbers=not event.uid, uid=event.uid)
+    session.engine.untagged(await answers.next())
+    if answers.more:
+        await _say_on(session, answers)
+    if not (answers.missing or answers.unknown_encoding):
+        return session.finish(numbers=not event.uid, uid=event.uid, lowest=lowest)
+    session.flush(numbers=not event.uid, uid=event.uid)
+    if answers.unknown_encoding:
         session.engine.no("the encoding of a part is not known", b"UNKNOWN-CTE")
-    elif outcome.missing:
-        session.flush(numbers=not event.uid, uid=event.uid)
-        session.engine.no("some of the messages cannot be read any more", b"EXPUNGEISSUED" if view.held else b"")
     else:
-        session.finish(numbers=not event.uid, uid=event.uid, lowest=lowest)
+        session.engine.no("some of the messages cannot be read any more", b"EXPUNGEISSUED" if view.held else b"")
+
+
+async def _say_on(session: ImapSession, answers: Answers) -> None:
+    """Say all the answers of a FETCH, as fast as the client reads them; the last ones go out together with their OK."""
+    engine, connection, loop = session.engine, session.connection, session.daemon.loop
+    turn, size = loop.time() + TURN, FLUSH
+    while answers.more:
+        if size >= FLUSH:
+            size = 0
+            connection.flush()
+            await connection.drained()
+            if loop.time() > turn:
+                await session.pause()
+                turn = loop.time() + TURN
+        engine.untagged(piece := await answers.next())
+        size += len(piece)
 
 
 def _may_ask(session: ImapSession, count: int) -> None:

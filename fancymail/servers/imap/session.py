@@ -73,34 +73,44 @@ class ImapSession(Session):
         return self.daemon.store
 
     def handle(self, event) -> Awaitable | None:
-        """Decide about one event."""
+        """Decide about one event; most decisions wait for nothing."""
         if len(self.engine.enabled) != self._enabled:
             self.tune()
-        work = _HANDLERS[type(event)](self, event)
-        rest = None if work is None else begin(self._watch(work))
-        if rest is not None and type(event) is not Fetch:       # FETCH shows by itself how far it is, and may be inside of a literal
-            self._patience = self.daemon.loop.call_later(PATIENCE, self._still)
-        return rest
-
-    async def _watch(self, work: Awaitable) -> None:
         try:
-            await work
-        except Refusal as refusal:
-            append.forget(self)
-            self.engine.no(refusal.text, refusal.code)
-        except NoSuchNumber as error:
-            self.engine.bad(str(error))
-        except IpcError as error:
-            append.forget(self)
-            self.refuse(error)
-        except StoreFailed as error:
-            self.refuse(IpcError("4.3.0", f"the mailboxes cannot be read: {error}"))
-        except MailboxGone:
-            self.missing()
+            work = _HANDLERS[type(event)](self, event)
+            if work is None or (rest := begin(work)) is None:
+                return None
+        except _ANSWERED as error:
+            return self._fail(error)
+        if type(event) is not Fetch:            # FETCH shows by itself how far it is, and may be inside of a literal
+            self._patience = self.daemon.loop.call_later(PATIENCE, self._still)
+        return self._go_on(rest)
+
+    async def _go_on(self, rest: Awaitable) -> None:
+        """What is left of a decision that has to wait."""
+        try:
+            await rest
+        except _ANSWERED as error:
+            self._fail(error)
         finally:
             self._calm()
         if self._ending:
             self.engine.bye(self._ending)
+
+    def _fail(self, error: Exception) -> None:
+        """Say why a command could not be done."""
+        if isinstance(error, NoSuchNumber):
+            self.engine.bad(str(error))
+        elif isinstance(error, Refusal):
+            append.forget(self)
+            self.engine.no(error.text, error.code)
+        elif isinstance(error, IpcError):
+            append.forget(self)
+            self.refuse(error)
+        elif isinstance(error, StoreFailed):
+            self.refuse(IpcError("4.3.0", f"the mailboxes cannot be read: {error}"))
+        else:
+            self.missing()
 
     def _still(self) -> None:
         """The command takes its time: say so (RFC 9585)."""
@@ -210,14 +220,16 @@ class ImapSession(Session):
 
     def flush(self, numbers: bool = False, uid: bool = False, own: bool = False) -> None:
         """Tell what happened; EXPUNGE only where no number can be misunderstood, or where it is what was asked for (`own`)."""
-        notices, self.notices = self.notices, []
-        self.engine.untagged(*notices)
-        if self.view is not None:
-            may_expunge = own or not numbers and not self.engine.numbers_follow()
+        engine, view = self.engine, self.view
+        if self.notices:
+            notices, self.notices = self.notices, []
+            engine.untagged(*notices)
+        if view is not None:
+            may_expunge = own or not numbers and not engine.numbers_follow()
             if self.contexts or self.watches:
                 watching.flush(self, may_expunge, uid)
-            else:
-                self.engine.untagged(*self.view.flush(may_expunge, uid))
+            elif lines := view.flush(may_expunge, uid):
+                engine.untagged(*lines)
 
     # -- news --------------------------------------------------------------------------------------------------------
 
@@ -250,6 +262,7 @@ class ImapSession(Session):
         self.connection.advance()
 
 
+_ANSWERED = (Refusal, NoSuchNumber, IpcError, StoreFailed, MailboxGone)
 _HANDLERS = {Login: lambda session, event: session.entrance.login(event), SaslStep: lambda session, event: session.entrance.step(event),
              SaslCancelled: lambda session, event: session.entrance.cancelled(event),
              **talk.HANDLERS, **boxes.HANDLERS, **rights.HANDLERS, **append.HANDLERS, **catenate.HANDLERS,

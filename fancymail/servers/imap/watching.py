@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from fancymail.core.imap.fetch import Outcome, fetch
+from fancymail.core.imap.fetch import fetch
 from fancymail.core.imap.notify import SERVER, Annotated, Changed, Known, Notice, Watch
 from fancymail.core.imap.view import News
 from fancymail.ipc.message import IpcError
@@ -142,8 +142,7 @@ async def _follow(session: ImapSession, news: News) -> None:
     try:
         items = session.notified.items() if session.notified is not None and news.added else ()
         if items:
-            found = fetch(view, box.reader, items, view.places(compress(sorted(news.added))), Outcome())
-            lines.append(b"".join([piece async for piece in found]))
+            lines.append(await fetch(view, box.reader, items, view.places(compress(sorted(news.added)))).whole())
         for context in list(session.contexts):
             lines += await context.behind(view, box.reader, int(time.time()), news)
     except (IpcError, StoreFailed, MailboxGone):

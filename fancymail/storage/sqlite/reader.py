@@ -26,6 +26,7 @@ from fancymail.storage.sqlite.mailboxes import shared
 from fancymail.storage.sqlite.shard import ReadShard, shard_of
 
 OWN = f"SELECT {MAILBOX} FROM mailbox JOIN account ON account.id = mailbox.account WHERE account.name = ?"
+ALL_OWN, ONE_OWN = f"{OWN} ORDER BY mailbox.name", f"{OWN} AND mailbox.name = ?"
 LOGGED = 100                    # changes that the log surely has; with more, all messages are looked at
 SCATTERED = 400                 # ranges of UIDs in these from which on, too
 MAPPED = 1 << 30                # octets of a database that are mapped into memory: the same pages for all processes
@@ -75,11 +76,12 @@ class SqliteReader:
 
     async def mailboxes(self, account: str) -> list[Mailbox]:
         """All of an account."""
-        return list(map(Mailbox._make, self._rows(account, f"{OWN} ORDER BY mailbox.name", (account,))))
+        return self._rows(account, ALL_OWN, (account,), Mailbox._make)
 
     async def mailbox(self, account: str, name: str) -> Mailbox | None:
         """One, or None."""
-        return next(map(Mailbox._make, self._rows(account, f"{OWN} AND mailbox.name = ?", (account, name))), None)
+        found = self._rows(account, ONE_OWN, (account, name), Mailbox._make)
+        return found[0] if found else None
 
     async def subscriptions(self, account: str) -> list[str]:
         """Subscribed names."""
@@ -116,8 +118,8 @@ class SqliteReader:
             for shard in (*self.shards, *self.scanned):
                 shard.close()
 
-    def _rows(self, account: str, sql: str, bindings: tuple) -> list[tuple]:
-        return self.shards[self.number(account)].rows(sql, bindings)
+    def _rows(self, account: str, sql: str, bindings: tuple, make: Callable[[tuple], Any] | None = None) -> list[Any]:
+        return self.shards[self.number(account)].rows(sql, bindings, make)
 
 
 class SqliteBox:
@@ -207,12 +209,12 @@ class SqliteBox:
 
     def _columns(self, names: Sequence[str], uids: Ranges, kept: bool) -> tuple[list[tuple], list[int]]:
         """Rows, and the UIDs of those of which nothing was derived."""
-        sql, witness = _question(tuple(names), len(uids) == 1, kept)
+        sql, witness, surplus, packed = _question(tuple(names), len(uids) == 1, kept)
         rows = self.shard.read(sql, (self.mailbox, *uids[0]) if len(uids) == 1 else (json.dumps(uids), self.mailbox))
         lacking = [row[0] for row in rows if row[witness] is None] if witness else []
-        if any(name in TEXTS for name in names):
+        if packed:
             rows = [_unpacked(names, row) for row in rows]
-        elif witness > len(names):
+        elif surplus:
             rows = [row[:-1] for row in rows]
         return rows, lacking
 
@@ -235,8 +237,9 @@ class SqliteBox:
 
 
 @lru_cache(256)
-def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int]:
-    """The SELECT of some columns, of one run of UIDs or of many, and which of them is NULL where nothing was derived (0: no matter)."""
+def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int, bool, bool]:
+    """The SELECT of some columns, of one run of UIDs or of many; which of them is NULL where nothing was derived (0: no matter), whether that one
+    was not asked for, and whether there are texts to unpack."""
     derived, texts = any(name in FIELDS for name in names), any(name in TEXTS for name in names)
     joins = MSG if any(name in STORED and name != "savedate" for name in names) else ""
     joins += KEPT_CONTENT if KEPT in names else ""
@@ -248,7 +251,7 @@ def _question(names: tuple[str, ...], run: bool, kept: bool) -> tuple[str, int]:
         columns.append("derived.version")
         witness = len(columns) - 1
     source = (RUN if run else RUNS).format(table="tomb" if kept else "entry", joins=joins)
-    return f"SELECT {', '.join(columns)} FROM {source}", witness
+    return f"SELECT {', '.join(columns)} FROM {source}", witness, witness > len(names), texts
 
 
 def _within(uids: Ranges, mailbox: int) -> tuple[str, tuple]:

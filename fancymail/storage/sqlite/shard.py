@@ -6,7 +6,7 @@ fsync), inner ones are savepoints: a verb that fails undoes itself and nobody el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -184,12 +184,14 @@ class ReadShard:
             self._memory[key] = value
             self._remembered += rows
 
-    def rows(self, sql: str, bindings: tuple) -> list[tuple]:
-        """All rows of an answer, as it is now. The list is kept: do not change it."""
+    def rows(self, sql: str, bindings: tuple, make: Callable[[tuple], Any] | None = None) -> list[Any]:
+        """All rows of an answer, as it is now, or what is made of each. The list is kept: do not change it."""
         key = (sql, bindings)
         rows = self.recall(key)
         if rows is None:
             rows = self.read(sql, bindings)
+            if make is not None:
+                rows = list(map(make, rows))
             self.keep(key, rows, len(rows) + 1)
         return rows
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from fancymail.core.imap.fetch import Outcome, changed_since, fetch, partial
+from fancymail.core.imap.fetch import changed_since, fetch, partial
 from fancymail.core.imap.precompute import precompute
 from fancymail.mail import mime
 from fancymail.mail.imap import fetch as f
@@ -23,15 +23,21 @@ PREFIX = b"Return-Path: <bob@example.org>\r\n"
 PLAIN = b"Subject: plain\r\nX-Odd%s: 1\r\n\r\nHello\r\n"
 
 
-async def answer(letters, *items, sequence=EVERY, uid=False, view=None, outcome=None):
+async def answer(letters, *items, sequence=EVERY, uid=False, view=None):
     view = view or await letters.view()
-    outcome = outcome or Outcome()
-    return b"".join([piece async for piece in fetch(view, letters.opened, tuple(items), view.resolve(sequence, uid), outcome)])
+    return await fetch(view, letters.opened, tuple(items), view.resolve(sequence, uid)).whole()
 
 
-async def value(letters, item, outcome=None) -> bytes:
+async def pieces_of(answers) -> list[bytes]:
+    pieces = []
+    while answers.more:
+        pieces.append(await answers.next())
+    return pieces
+
+
+async def value(letters, item) -> bytes:
     """What stands behind the label of one item of the one message."""
-    text = await answer(letters, item, outcome=outcome)
+    text = await answer(letters, item)
     label = item if isinstance(item, str) else item.label.decode()
     assert text.startswith(b"* 1 FETCH (%b " % label.encode()) and text.endswith(b")\r\n"), text
     return text[len(b"* 1 FETCH (%b " % label.encode()):-3]
@@ -144,8 +150,8 @@ async def test_binary_decodes():
 
 async def test_binary_of_an_unknown_encoding():
     letters = Letters(b"Content-Transfer-Encoding: uuencode\r\n\r\nbegin")
-    outcome = Outcome()
-    assert await value(letters, Binary(b"BINARY[1]", (1,), True), outcome) == b"NIL" and outcome.unknown_encoding
+    answers = fetch(await letters.view(), letters.opened, (Binary(b"BINARY[1]", (1,), True),), [(0, 1)])
+    assert await answers.whole() == b"* 1 FETCH (BINARY[1] NIL)\r\n" and answers.unknown_encoding
     assert await value(letters, section(b"BODY[1]", 1)) == literal(b"begin")
 
 
@@ -153,7 +159,7 @@ async def test_long_contents_come_in_pieces():
     body = bytes(range(1, 256)) * 12_000
     letters = Letters(b"Subject: long\r\n\r\n" + body)
     view = await letters.view()
-    pieces = [piece async for piece in fetch(view, letters.opened, (section(b"BODY[TEXT]", what=f.TEXT),), [(0, 1)], Outcome())]
+    pieces = await pieces_of(fetch(view, letters.opened, (section(b"BODY[TEXT]", what=f.TEXT),), [(0, 1)]))
     assert b"".join(pieces) == b"* 1 FETCH (BODY[TEXT] %b)\r\n" % literal(body)
     assert max(map(len, pieces)) < 140_000
 
@@ -190,9 +196,9 @@ async def test_messages_that_are_kept_no_longer_are_left_out_and_counted():
     view = await letters.view()
     letters.account.expunge("INBOX", [(2, 2)], 1_500_000_001)
     letters.store.purge(1_600_000_000, Keep())
-    outcome = Outcome()
-    text = await answer(letters, f.UID, f.SIZE, view=view, outcome=outcome)
-    assert re.findall(rb"\* ([0-9]+) FETCH \(UID ([0-9]+)", text) == [(b"1", b"1"), (b"3", b"3")] and outcome.missing == 1
+    answers = fetch(view, letters.opened, (f.UID, f.SIZE), [(0, 3)])
+    text = await answers.whole()
+    assert re.findall(rb"\* ([0-9]+) FETCH \(UID ([0-9]+)", text) == [(b"1", b"1"), (b"3", b"3")] and answers.missing == 1
 
 
 class Lossy:
@@ -215,14 +221,15 @@ class Lossy:
 async def test_a_lost_content_never_breaks_the_protocol(good):
     body = b"x" * 200_000
     letters = Letters(b"Subject: s\r\n\r\n" + body)
-    view, outcome = await letters.view(), Outcome()
+    view = await letters.view()
     items = (f.UID, section(b"BODY[TEXT]", what=f.TEXT), f.FLAGS)
-    text = b"".join([piece async for piece in fetch(view, Lossy(letters.opened, good), items, [(0, 1)], outcome)])
+    answers = fetch(view, Lossy(letters.opened, good), items, [(0, 1)])
+    text = await answers.whole()
     if good == 0:
         assert text == b"* 1 FETCH (UID 1 BODY[TEXT] NIL FLAGS ())\r\n"
     else:
         assert text == b"* 1 FETCH (UID 1 BODY[TEXT] {200000}\r\n%b FLAGS ())\r\n" % (b"x" * 65_536 * good).ljust(200_000)
-    assert outcome.missing == 1
+    assert answers.missing == 1
 
 
 async def test_uidonly_names_messages_by_uid():
@@ -235,7 +242,7 @@ async def test_uidonly_names_messages_by_uid():
 async def test_many_messages_come_in_chunks_in_their_order():
     letters = Letters(*[PLAIN] * 2_300)
     view = await letters.view()
-    pieces = [piece async for piece in fetch(view, letters.opened, (f.UID, f.SIZE), [(0, 5), (7, 2_300)], Outcome())]
+    pieces = await pieces_of(fetch(view, letters.opened, (f.UID, f.SIZE), [(0, 5), (7, 2_300)]))
     numbers = [int(number) for number in re.findall(rb"\* ([0-9]+) FETCH", b"".join(pieces))]
     assert numbers == [*range(1, 6), *range(8, 2_301)] and len(pieces) > 2
 
