@@ -9,17 +9,21 @@ crash kept from being entered, `adopt` finds by the file itself.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
+from itertools import islice
 
 from fancymail.storage.ports.queue import Entry, IndexFailed, QueueIndex
 from fancymail.storage.ports.spool import SlotUnfit, Spool, Told, Written
 
 from .commit import GroupCommit
 
+SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 RECIPIENT_TEXT = 1000           # characters of recipients kept in the index
 GIVEN_KEPT = 100_000            # ids given and not pushed that are remembered
+PIECE = 500                     # files looked up at once
 ENDED_KEPT = 50_000             # ids of ended messages remembered, twice over, so that a late repetition is understood
 EVERYTHING = 1 << 62            # a seq above all
 
@@ -48,7 +52,7 @@ class Intake:
         self.unsynced = False
         self.broken = ""                # why nothing can be made durable at the moment
         self._pushing: dict[str, Awaitable] = {}
-        self._given: dict[str, str] = {}        # ids that we gave and that did not come back, with their queues: nothing to look up
+        self._given: set[str] = set()           # ids that we gave and that did not come back: nothing to look up
         self._burnt: set[str] = set()
         self._adopting: set[str] = set()        # somebody may have promised these: whatever the disk says, their files stay
         self._ended: tuple[set[str], set[str]] = (set(), set())
@@ -71,7 +75,7 @@ class Intake:
             raise Refusal("4.3.1", "the disk of the queue is full")
         ids = [self.spool.new_id(queue, reuse) for _ in range(count)]
         if len(self._given) < GIVEN_KEPT:
-            self._given.update(dict.fromkeys(ids, queue))
+            self._given.update(ids)
         return [self.spool.path(queue, id) for id in ids]
 
     async def push(self, queue: str, ids: list[str]) -> None:
@@ -100,7 +104,7 @@ class Intake:
         self.unsynced = True
         self.counters["entered"] += len(entries)
         for entry in entries:
-            self._given.pop(entry.id, None)
+            self._given.discard(entry.id)
         self.pushed(entries)
 
     async def adopt(self, queue: str, ids: Iterable[str]) -> list[str]:
@@ -122,9 +126,21 @@ class Intake:
             self.note("adopted", slot=id, queue=queue)
         return adopted
 
-    async def adopt_given(self, queue: str) -> int:
-        """Look through what was given and did not come back; how many messages were found."""
-        return len(await self.adopt(queue, [id for id, where in self._given.items() if where == queue]))
+    async def recover(self, queue: str) -> tuple[int, list[str]]:
+        """Look at every file that no row names: what is whole becomes a message. How many did, and the ids of those that are not whole.
+
+        All of them, not only those that this process gave: their writer may have had them from the one before, and have died since we looked.
+        """
+        adopted, rest = 0, []
+        names = (name for name in self.spool.names(queue) if SLOT_ID.match(name))
+        while piece := list(islice(names, PIECE)):
+            known = self.index.known(piece)
+            unknown = [id for id in piece if id not in known and id not in self._pushing]
+            taken = set(await self.adopt(queue, unknown))
+            adopted += len(taken)
+            rest += [id for id in unknown if id not in taken]
+            await asyncio.sleep(0)
+        return adopted, rest
 
     async def durable(self) -> None:
         """Return when all that was written before is on the disk."""
@@ -244,7 +260,7 @@ class Intake:
         self.before = EVERYTHING
         for entry in entries:
             self._pushing.pop(entry.id, None)
-            self._given.pop(entry.id, None)
+            self._given.discard(entry.id)
         if error is not None:
             self._burn(entries, error)
         elif entries:

@@ -3,22 +3,17 @@
 Run by servers/queue/daemon.py at its start and now and then. A whole slot that names itself was written by somebody who may have promised it
 already, and could not tell the queue any more (or the power took the row): so it is a message. What isn't whole was never promised; it
 goes when this process has seen it so for long enough, on a clock that does not jump, never by its date: an operator's clock may be wrong,
-a writer may be slow.
+a writer may be slow. Files that the spool keeps for reuse are none of these.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 
 from fancymail.storage.ports.queue import QueueIndex
-from fancymail.storage.ports.spool import Spool
+from fancymail.storage.ports.spool import SlotUnfit, Spool
 
 from .intake import Intake
-from .queue import SLOT_ID
-
-PIECE = 500         # files looked up at once
 
 
 class Orphans:
@@ -36,24 +31,23 @@ class Orphans:
         seen: dict[str, float] = {}
         removed = 0
         for queue in queues:
-            names = (name for name in self.spool.names(queue) if SLOT_ID.match(name))
-            while piece := list(islice(names, PIECE)):
-                unknown = list(self._unknown(piece))
-                adopted = set(await self.intake.adopt(queue, unknown))
-                removed += sum(self._judge(queue, id, seen) for id in unknown if id not in adopted)
-                await asyncio.sleep(0)
+            _, rest = await self.intake.recover(queue)
+            removed += sum(self._judge(queue, id, seen) for id in rest)
         self._seen = seen           # what is gone or was pushed meanwhile is forgotten
         return removed
-
-    def _unknown(self, ids: list[str]) -> Iterator[str]:
-        known = self.index.known(ids)
-        return (id for id in ids if id not in known and not self.intake.is_pushing(id))
 
     def _judge(self, queue: str, id: str, seen: dict[str, float]) -> bool:
         now = self.clock()
         first = self._seen.get(id, now)
-        if now - first < self.age or self.index.known([id]):
+        if now - first < self.age or self.index.known([id]) or self._is_whole(queue, id):
             seen[id] = first
             return False
         self.spool.remove(queue, id)
         return True
+
+    def _is_whole(self, queue: str, id: str) -> bool:
+        """Whether its writer has finished it, and may have promised it, since it was looked at."""
+        try:
+            return self.spool.whole(queue, id).envelope is not None
+        except (OSError, SlotUnfit):
+            return False

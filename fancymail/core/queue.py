@@ -10,7 +10,6 @@ be repeated: whoever lost an answer asks again and nothing happens twice.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +22,11 @@ from fancymail.base.crash import crash_point
 from fancymail.storage.ports.queue import BEGIN, Entry, QueueIndex, State, Total
 from fancymail.storage.ports.spool import SlotUnfit, Spool, Told
 
-from .intake import Intake, Refusal
+from .intake import SLOT_ID, Intake, Refusal
 from .lease import Lease, Leases
 from .settlement import ending, merge, pending, read, shown
 from .taken import Taken
 
-SLOT_ID = re.compile(r"[a-z2-7]{26}\Z")
 STRAYS = 30.0                   # seconds between two looks for messages that are leased by nobody
 BURIAL = 10.0                   # seconds until it is tried again to put a message aside that the disk did not let go
 CLOCK_JUMP = 30.0               # seconds between wall and monotonic clock that count as a jump
@@ -89,7 +87,7 @@ class QueueManager:
     async def recover(self, queue: str) -> int:
         """A writer began anew: what it made durable before and did not tell of becomes messages; how many."""
         self.check(queue)
-        return await self.intake.adopt_given(queue)
+        return (await self.intake.recover(queue))[0]
 
     # -- out -------------------------------------------------------------------------------------------------------------------
 

@@ -102,11 +102,12 @@ class SlotWriter:
             if self._spilled:
                 self._append([*self._buffer, body, end])
                 _write_all(self._descriptor, header, 0)     # last: a slot whose writer died has no header
+                require_plain(os.fstat(self._descriptor), self.path, single=True)       # it took long: nobody may have removed it meanwhile
             else:
                 if self._descriptor < 0:
                     self._open(0)
                 _write_all(self._descriptor, b"".join((header, *self._buffer, body, end)), 0)
-        except OSError:
+        except (OSError, SlotError):
             self.abort()
             raise
         self._close()

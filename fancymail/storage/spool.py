@@ -158,9 +158,11 @@ class DiskSpool:
         return status.st_uid == os.geteuid() and stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) | 0o060 == SHARED
 
     def names(self, queue: str) -> Iterator[str]:
+        kept = {id for id, _ in self._free.get(queue, ())} | {id for where, id, _ in self._retired if where == queue}
         with os.scandir(self._folders[queue]) as entries:
             for entry in entries:
-                yield entry.name
+                if entry.name not in kept:
+                    yield entry.name
 
     def room(self) -> tuple[int, int]:
         status = os.fstatvfs(self._root)

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.storage.ports.spool import Told
-from fancymail.storage.slots import read_slot
+from fancymail.storage.slots import read_slot, write_slot
 from tests.core.test_queue import House, failing
 
 
@@ -53,6 +54,15 @@ async def test_what_nobody_told_of_is_found_by_whoever_begins_anew(house):
     assert house.take(5) == [whole] and ("adopted", {"slot": os.path.basename(whole), "queue": "incoming"}) in house.notes
     house.queue.enter("incoming", [told(whole)])                # its writer lives after all, and is late
     assert house.take(5) == []
+
+
+async def test_what_was_written_into_slots_of_the_process_before_is_found(house):
+    path, = house.queue.slot("incoming")
+    house.restart()
+    assert await house.queue.recover("incoming") == 0           # looked at, and not written yet
+    write_slot(path, Envelope("a" * 26, "", [Recipient("r0@example.test")]), b"Subject: hi\r\n\r\nhello\r\n")
+    assert await house.queue.recover("incoming") == 1           # its writer answered 250, and died before it told
+    assert house.take(5) == [path]
 
 
 async def test_what_was_found_is_durable_before_a_push_of_it_says_so(house, monkeypatch):

@@ -62,3 +62,35 @@ async def test_a_whole_slot_without_a_row_is_a_message(tmp_path):
     assert await orphans.sweep(["incoming", "outgoing"]) == 0 and len(orphans) == 0
     assert house.take() == [path]
     house.close()
+
+
+async def test_files_kept_for_reuse_are_no_orphans(tmp_path):
+    house = House(tmp_path / "queues")
+    orphans = Orphans(house.index, house.spool, house.queue.intake, AGE, house.clock.monotonic)
+    await house.queue.intake.prepare("incoming", 3)
+    house.queue.done("incoming", await house.pushed())
+    await house.queue.intake.durable()
+    for _ in range(2):
+        assert await orphans.sweep(["incoming"]) == 0 and len(orphans) == 0
+        house.clock.now += AGE
+    assert all(map(os.path.exists, house.queue.slot("incoming", 4, reuse=True)))
+    house.close()
+
+
+async def test_what_was_finished_since_it_was_looked_at_stays(tmp_path, monkeypatch):
+    house = House(tmp_path / "queues")
+    orphans = Orphans(house.index, house.spool, house.queue.intake, AGE, house.clock.monotonic)
+    path = half(house)
+    await orphans.sweep(["incoming"])
+    house.clock.now += AGE
+    recover = house.queue.intake.recover
+
+    async def and_then_its_writer_ends(queue):
+        found = await recover(queue)
+        write_slot(path, Envelope("a" * 26, "", [Recipient("bob@example.test")]), b"at last")
+        return found
+    monkeypatch.setattr(house.queue.intake, "recover", and_then_its_writer_ends)
+    assert await orphans.sweep(["incoming"]) == 0
+    monkeypatch.undo()
+    assert await house.queue.recover("incoming") == 1 and house.take() == [path]
+    house.close()

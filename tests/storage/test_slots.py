@@ -192,6 +192,14 @@ def test_a_failed_write_leaves_no_slot(tmp_path):
     assert (tmp_path / "slot").stat().st_size == 0
 
 
+def test_a_large_slot_whose_file_was_removed_meanwhile_is_refused(tmp_path):
+    writer = SlotWriter(tmp_path / "slot")
+    writer.write(b"x" * (SPILL + 1))
+    (tmp_path / "slot").unlink()
+    with pytest.raises(SlotError, match="0 names"):
+        writer.finish(ENVELOPE)
+
+
 def test_ids():
     assert is_slot_id("abcdefghijklmnopqrstuvwxy2")
     for bad in ("", "a" * 25, "a" * 27, "A" * 26, "a" * 25 + "\n", "a" * 26 + "\n", "../" + "a" * 23, "a" * 25 + "1"):

@@ -7,7 +7,6 @@ declaration has checked. Here live the threads, the clock and the timers. It nev
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -15,6 +14,7 @@ from itertools import chain
 
 import msgspec
 
+from fancymail.base.clock import boot_clock
 from fancymail.base.metrics import labelled
 from fancymail.base.settings import Paths
 from fancymail.core.intake import Refusal
@@ -84,7 +84,6 @@ class QueueServer(Daemon):
         self.manager.open()
         self.manager.intake.unsynced = new
         self.desk, self.auditor = QueueDesk(self.manager), QueueAudit(self.manager)
-        boot_clock = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
         self.orphans = Orphans(self.index, self.spool, self.manager.intake, options.orphan_age, boot_clock)
         self._gauges()
         self.timer = self.loop.call_later(0, self._on_time)

@@ -56,7 +56,7 @@ class SmtpInServer(Injection, Front):
         """Open the ports; slots and answers are asked for while the first client says hello."""
         settings = self.settings.smtpin
         self.directory = Directory(self.ask, (settings.verdict_lifetime, settings.refusal_lifetime))
-        self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead) for queue in QUEUES.values()}
+        self.pools = {queue: SlotPool(self.ask, queue, settings.slots_ahead, self.settings.queue.orphan_age) for queue in QUEUES.values()}
         self.outbox = Outbox(self.ask, self.folder, self.log) if self.cluster is None else Pushing(self.ask)
         self.full_accounts: frozenset[str] = frozenset()
         self.subscribe_to("auth", "accounts", self.directory.forget)
@@ -85,7 +85,7 @@ class SmtpInServer(Injection, Front):
         self.renew_doors(settings, settings.smtpin.connections_per_address)
         self.directory.lifetimes = (settings.smtpin.verdict_lifetime, settings.smtpin.refusal_lifetime)
         for pool in self.pools.values():
-            pool.ahead = settings.smtpin.slots_ahead
+            pool.ahead, pool.lifetime = settings.smtpin.slots_ahead, settings.queue.orphan_age
         self._apply(settings)
 
     @property

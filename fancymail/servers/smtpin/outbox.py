@@ -97,10 +97,10 @@ class Outbox:
             return
         for one in finished:
             self._news.setdefault(one.queue, []).append(one)
-        for queue in dict.fromkeys(one.queue for one in finished):
-            self._tell_soon(queue)
         for one in finished:
             one.settle(None)
+        for queue in dict.fromkeys(one.queue for one in finished):
+            self._tell_soon(queue)
 
     def _burn(self, finished: list[Finished], error: BaseException) -> None:
         """The kernel tells of a lost write once: what these files hold is not to be trusted, whatever it says later."""
@@ -126,6 +126,7 @@ class Outbox:
         news = self._news.get(queue)
         if queue in self._told or not news:
             return
+        crash_point("smtpin.tell")
         self._told_at[queue] = self._loop.time()
         told, self._news[queue] = news[:MOST], news[MOST:]
         self._told[queue] = told

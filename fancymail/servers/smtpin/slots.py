@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from fancymail.base.clock import boot_clock
 from fancymail.ipc.message import IpcError
 
 PATIENCE = 20.0                      # seconds; a restart of the queue is shorter
@@ -20,10 +21,12 @@ Ask = Callable[..., asyncio.Future]
 
 
 class SlotPool:
-    """Names of slots of one queue; asked for `ahead` at a time, again when half of them are used."""
+    """Names of slots of one queue; asked for `ahead` at a time, again when half of them are used. lifetime: seconds for which the queue surely keeps
+    a slot that nothing was written into, half of them for who is still writing."""
 
-    def __init__(self, ask: Ask, queue: str, ahead: int) -> None:
-        self._ask, self.queue, self.ahead = ask, queue, ahead
+    def __init__(self, ask: Ask, queue: str, ahead: int, lifetime: float, clock: Callable[[], float] = boot_clock) -> None:
+        self._ask, self.queue, self.ahead, self.lifetime, self._clock = ask, queue, ahead, lifetime, clock
+        self._since = 0.0                            # the oldest of `_ready` was given then, or later
         self._loop = asyncio.get_running_loop()
         self._ready: list[str] = []
         self._waiting: deque[asyncio.Future] = deque()
@@ -42,6 +45,8 @@ class SlotPool:
     def take(self) -> str | asyncio.Future:
         """The path of a slot, or a future that gives one or raises IpcError."""
         ready = self._ready
+        if ready and self._clock() - self._since > self.lifetime / 2:
+            ready.clear()
         if ready:
             path = ready.pop()
             if len(ready) <= self.ahead // 2:
@@ -82,6 +87,8 @@ class SlotPool:
             self._stale = False
             self.fill()
             return
+        if not self._ready:
+            self._since = self._clock()
         self._ready[:0] = [path.decode() for path in reversed(done.result())]
         while self._ready and (waiting := self._next_waiting()) is not None:
             waiting.set_result(self._ready.pop())

@@ -73,7 +73,7 @@ class Spool(Protocol):
     def retire(self, queue: str, id: str) -> None:
         """Remove the file of a message that ended, if it is there, or keep it under a new name, for reuse once a `sync` made that durable."""
 
-    def names(self, queue: str) -> Iterator[str]: """All names in a queue's folder."""
+    def names(self, queue: str) -> Iterator[str]: """All names in a queue's folder, but for files that are kept for reuse."""
 
     def room(self) -> tuple[int, int]: """Free octets and free inodes of the filesystem."""
 

@@ -11,6 +11,8 @@ from fancymail.servers.smtpin.directory import Directory
 from fancymail.servers.smtpin.slots import SlotPool
 from tests.servers.smtpin.kit import Other, until
 
+AGE = 86400.0
+
 
 @pytest.fixture
 def other():
@@ -22,7 +24,7 @@ def paths(start: int, count: int) -> list[bytes]:
 
 
 async def test_the_pool_is_filled_again_when_half_is_used(other):
-    pool = SlotPool(other.ask, "incoming", 4)
+    pool = SlotPool(other.ask, "incoming", 4, AGE)
     pool.fill()
     pool.fill()
     assert other.asked == [("queue", "slot", "incoming", 4)]
@@ -37,7 +39,7 @@ async def test_the_pool_is_filled_again_when_half_is_used(other):
 
 
 async def test_slots_that_were_given_before_they_were_forgotten_are_not_used(other):
-    pool = SlotPool(other.ask, "incoming", 2)
+    pool = SlotPool(other.ask, "incoming", 2, AGE)
     waiting = pool.take()
     pool.forget()
     other.answer(*paths(0, 2))
@@ -48,8 +50,23 @@ async def test_slots_that_were_given_before_they_were_forgotten_are_not_used(oth
     assert waiting.result().encode() == paths(2, 1)[0]
 
 
+async def test_slots_that_the_queue_may_have_removed_are_not_used(other):
+    now = 1000.0
+    pool = SlotPool(other.ask, "incoming", 2, AGE, clock=lambda: now)
+    pool.fill()
+    other.answer(*paths(0, 2))
+    await until(lambda: len(pool) == 2)
+    now += AGE / 2
+    assert pool.take().encode() == paths(0, 1)[0]
+    now += 1
+    waiting = pool.take()
+    assert not len(pool) and not waiting.done()
+    other.answer(*paths(2, 2))
+    assert (await waiting).encode() == paths(2, 1)[0]
+
+
 async def test_who_waits_is_served_in_order_and_the_error_reaches_all(other):
-    pool = SlotPool(other.ask, "incoming", 2)
+    pool = SlotPool(other.ask, "incoming", 2, AGE)
     waiting = [pool.take() for _ in range(3)]
     other.answer(*paths(0, 2))
     assert (await waiting[0], await waiting[1]) == tuple(path.decode() for path in paths(0, 2)) and not waiting[2].done()
@@ -61,7 +78,7 @@ async def test_who_waits_is_served_in_order_and_the_error_reaches_all(other):
 
 
 async def test_a_waiting_session_that_gave_up_is_passed_over(other):
-    pool = SlotPool(other.ask, "incoming", 1)
+    pool = SlotPool(other.ask, "incoming", 1, AGE)
     gone, patient = pool.take(), pool.take()
     gone.cancel()
     other.answer(*paths(0, 1))
@@ -69,7 +86,7 @@ async def test_a_waiting_session_that_gave_up_is_passed_over(other):
 
 
 async def test_a_slot_that_comes_back_is_used_first(other):
-    pool = SlotPool(other.ask, "incoming", 2)
+    pool = SlotPool(other.ask, "incoming", 2, AGE)
     pool.fill()
     other.answer(*paths(0, 2))
     await until(lambda: len(pool) == 2)
@@ -81,7 +98,7 @@ async def test_a_slot_that_comes_back_is_used_first(other):
 async def test_an_overloaded_client_is_an_error_like_any_other(other):
     other.overloaded = True
     with pytest.raises(IpcError):
-        await SlotPool(other.ask, "incoming", 2).take()
+        await SlotPool(other.ask, "incoming", 2, AGE).take()
     answer = await Directory(other.ask, (60, 5)).resolve("a@b.test")
     assert answer.status == "4.4.5"
 
