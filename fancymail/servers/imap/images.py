@@ -45,8 +45,11 @@ class Box:
         elif self.image.modseq != known:
             self._tell()
 
-    async def renew(self) -> None:
-        """Bring the image up to date with the store. Raises MailboxGone, StoreFailed, IpcError."""
+    async def renew(self, found: Mailbox | None = None) -> None:
+        """Bring the image up to date with the store; `found`: what was read of the mailbox for the same command. Raises MailboxGone, StoreFailed,
+        IpcError."""
+        if found is not None and self.image is not None and found == self.image.mailbox:
+            return                                  # what was said to have changed since is asked at the next command
         if self._nothing is not None and not self.stale and await self._quiet():
             return
         async with self._lock:
@@ -129,7 +132,8 @@ class Images:
         self.reader, self.store, self.keep, self._spawn = reader, store, keep, spawn
         self._loop = asyncio.get_running_loop()
         self._boxes: dict[str, dict[int, Box]] = {}
-        self._drops: dict[Box, asyncio.TimerHandle] = {}
+        self._left: dict[Box, float] = {}           # boxes without a session, and when the last one left
+        self._sweeping: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return sum(map(len, self._boxes.values()))
@@ -145,19 +149,33 @@ class Images:
         box = boxes.get(mailbox)
         if box is None or box.gone:
             box = boxes[mailbox] = Box(account, mailbox, self.reader.open(account, mailbox), self.store)
-        if (drop := self._drops.pop(box, None)) is not None:
-            drop.cancel()
+        self._left.pop(box, None)
         box.sessions.add(session)
         return box
 
     def leave(self, box: Box, session) -> None:
         """A session selects it no more."""
         box.sessions.discard(session)
-        if not box.sessions and box not in self._drops:
-            self._drops[box] = self._loop.call_later(0 if box.gone else self.keep, self._drop, box)
+        if box.sessions:
+            return
+        if box.gone:
+            self._drop(box)
+            return
+        self._left[box] = self._loop.time()
+        if self._sweeping is None:
+            self._sweeping = self._loop.call_later(self.keep, self._sweep)
+
+    def _sweep(self) -> None:
+        """Let go of the boxes that nobody has come back to."""
+        self._sweeping, now = None, self._loop.time()
+        for box, left in list(self._left.items()):
+            if (rest := left + self.keep - now) > 0:            # the next one left later still
+                self._sweeping = self._loop.call_later(rest, self._sweep)
+                return
+            del self._left[box]
+            self._drop(box)
 
     def _drop(self, box: Box) -> None:
-        del self._drops[box]
         boxes = self._boxes.get(box.account, {})
         if boxes.get(box.mailbox) is box:
             del boxes[box.mailbox]

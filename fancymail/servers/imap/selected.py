@@ -35,7 +35,7 @@ async def select(session: ImapSession, event: c.Select) -> None:
     place.need("r")
     box = session.daemon.images.enter(place.owner, place.mailbox.id, session)
     try:
-        await box.renew()
+        await box.renew(place.mailbox)
         view = View(box.image, event.read_only or not place.allows("stwei"))
         session.tune(view)
         await box.claim(view)

@@ -72,7 +72,7 @@ class SqliteReader:
 
     def number(self, account: str) -> int:
         """The shard of an account."""
-        return shard_of(account, len(self.shards))
+        return shard_of(account, len(self.shards)) if len(self.shards) > 1 else 0
 
     async def mailboxes(self, account: str) -> list[Mailbox]:
         """All of an account."""
