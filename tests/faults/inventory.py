@@ -7,7 +7,6 @@ they ask of fm-mailbox is asked of its core, since fm-mailbox itself would begin
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ from tests.faults.laboratory import LOCAL, from_disk
 from tests.servers_kit import operator, running
 
 TABLES = {"log": {"console": "never", "file": False}, "queue": {"free-octets": 0, "free-files": 0}}
-ROUNDS = 100            # looks whether the queue has found all slots
 QUEUES = ("incoming", "outgoing")
 ASIDE = {"dead": "dead", "corrupt": "corrupt"}         # by state: where else the file is
 
@@ -46,9 +44,9 @@ async def inventory(state: Path) -> Holdings:
     SqliteMailboxes(state / "mail").close()             # plays its log back, as fm-mailbox does at its start
     for user in LOCAL:
         holdings.messages += [(user, content) for content in await from_disk(state / "mail", user)]
-    async with running(QueueServer, state, TABLES):
+    async with running(QueueServer, state, TABLES) as daemon:
+        await daemon.swept.wait()           # a slot that its writer made durable is a message, but may have to be found first
         with operator(state, "queue") as queue:
-            await _until_all_is_known(queue)
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
@@ -75,15 +73,6 @@ def _looked(auditor: MailboxAudit) -> Books:
     for _ in auditor.look(books, contents=True):
         """To the end."""
     return books
-
-
-async def _until_all_is_known(queue) -> None:
-    """A slot that its writer made durable is a message, but may have to be found first; one that is found by nobody is not here."""
-    for _ in range(ROUNDS):
-        books = json.loads((await queue.call("audit", timeout=30))[0])
-        if not any(book["unknown"] for book in books.values()):
-            break
-        await asyncio.sleep(0.02)
 
 
 def _look(path: Path, holdings: Holdings) -> None:

@@ -73,7 +73,7 @@ class QueueServer(Daemon):
         self.thread = ThreadPoolExecutor(1, "sync")
         self.readers = ThreadPoolExecutor(2, "hash")
         self.alone, manager, self._on_time = nullcontext(), QueueManager, self._tick
-        self.crashed, self.settled = False, asyncio.Event()
+        self.crashed, self.settled, self.swept = False, asyncio.Event(), asyncio.Event()
         if self.cluster is None:
             new = self._open_files()
         else:
@@ -382,6 +382,7 @@ class QueueServer(Daemon):
                     self.log.info("orphans removed", slots=removed)
             except (IndexFailed, OSError, Refusal) as error:
                 self.log.error("disk refuses", reason=str(error))
+            self.swept.set()
             await asyncio.sleep(SWEEP)
 
     async def _settle_remains(self) -> None:
