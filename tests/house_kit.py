@@ -98,9 +98,9 @@ class House:
         return sum(int(number) for row in rows for number in row.params[1:5])
 
     async def quiet(self) -> None:
-        """Return when its queues are empty."""
+        """Return when its queues are empty, and have heard of all that smtpin has said 250 to."""
         async with asyncio.timeout(PATIENCE):
-            while await self.waiting():
+            while self.daemons["smtpin"].outbox.waiting or await self.waiting():
                 await asyncio.sleep(0.01)
 
     async def inbox(self, user: str) -> list[bytes]:

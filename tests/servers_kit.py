@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 import zmq
 
 from fancymail.base.settings.load import load_settings, parse_settings
 from fancymail.base.settings.paths import Paths
 from fancymail.ipc.client import Client
+
+# Awaited with each daemon, and its task, before it is ended: tests/attacks looks after it there.
+farewells: list[Callable[..., Awaitable]] = []
 
 
 @contextlib.asynccontextmanager
@@ -33,6 +37,8 @@ async def running(daemon_class, state, tables: dict | None = None, **options):
         await task
     try:
         yield daemon
+        for farewell in farewells:
+            await farewell(daemon, task)
     finally:
         daemon.stop()
         await task

@@ -65,7 +65,8 @@ CATALOGUE = {
                 " many_big_messages_at_once too_many_of_one_address",
         "pop3": "three_hundred_idle_connections too_many_are_told_so a_client_that_never_reads login_has_a_deadline_however_busy_the_client_is"
                 " reset_at_any_point other_protocols_get_one_line half_a_million_unknown_commands",
-        "imap": "who_asks_and_does_not_read_costs_no_memory"}, "tests/servers/doors, tests/soak"),
+        "imap": "who_asks_and_does_not_read_costs_no_memory", "processes": "words_at_every_port every_port_is_attacked"},
+        "tests/servers/doors, tests/soak"),
     "H": Class("MIME and parser bombs", {"imap": "bombs nothing_said_by_others_breaks_a_response"},
                "tests/mail, tests/core/imap, tests/servers/doors/test_deflate.py, tests/fuzz"),
     "I": Class("IMAP: literals, depth, patterns, half messages, other people's mailboxes", {
@@ -98,14 +99,19 @@ CATALOGUE = {
                " hostile_messages_are_answered_or_dropped subscriptions_are_bounded",
         "evil": "every_verb_with_every_key the_table_knows_every_verb a_role_has_its_queues_and_no_other"
                 " an_accepted_message_cannot_be_changed_unseen no_answer_holds_a_secret a_key_of_nobody_is_refused_by_all",
-        "traces": "what_is_made_is_closed_to_others_whatever_the_umask no_way_from_octets_to_code"},
+        "traces": "what_is_made_is_closed_to_others_whatever_the_umask no_way_from_octets_to_code", "processes": "garbage_at_every_socket"},
         "tests/servers/containment, tests/live/test_containment.py, tests/live/test_own_users.py, tests/ipc"),
     "P": Class("Logs, secrets, numbers, resources", {
         "traces": "smtp_words_in_the_log login_names_in_the_log no_password_and_no_token_in_any_file numbers_are_ascii_digits_everywhere"},
         "tests/base/test_log.py, tests/base/settings, tests/faults"),
-    "-": Class("The attacks themselves: each protection taken away makes its attack succeed, and the test notice", {
+    "-": Class("The attacks themselves: each protection taken away makes its attack succeed, and the test notice; canaries that are silenced", {
         "mutants": "a_missing_protection_is_noticed a_missing_protection_among_daemons_is_noticed a_missing_protection_of_mailboxes_is_noticed"
-                   " every_class_has_a_mutant"}),
+                   " every_class_has_a_mutant",
+        "canaries": "in_good_health_all_of_them_sing who_ended_is_missed who_does_not_answer_is_missed who_is_wedged_is_noticed"
+                    " a_queue_that_takes_nothing_over a_server_that_takes_no_mail who_stumbled_and_stood_up_again_is_noticed"
+                    " a_traceback_in_the_log_is_noticed a_resolver_that_finds_nothing a_sender_that_sends_nothing"
+                    " an_attack_after_which_nobody_sang_fails an_attack_that_does_without_is_not_collected",
+        "processes": "another_process_is_noticed a_process_that_stands_still_is_noticed"}),
 }
 
 

@@ -21,14 +21,15 @@ from fancymail.ipc.verb import verbs_of
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.servers.running.launch import DAEMONS, daemon_class
 from fancymail.storage.slots import write_slot
+from tests.servers.imap.kit import PASSWORD
 from tests.servers_kit import operator, running
 
 TABLES = {
     "server": {"default-domain": "us.test", "hostname": "mail.us.test"}, "log": {"console": "never"},
     "auth": {"failure-delay": 0.0, "argon2-memory": 64, "argon2-passes": 1, "scram-iterations": 4096},
     "queue": {"queues": {"incoming": {}, "outgoing": {}, "archive": {}}}, "smtpout": {"nameservers": ["127.0.0.1:9"]},
-    **{name: {f"listen-{door}": [] for door in doors} for name, doors in (
-        ("smtpin", ("smtp", "submission", "submissions", "lmtp")), ("pop3", ("pop3", "pop3s")), ("imap", ("imap", "imaps")))}}
+    **{name: {f"listen-{door}": [] for door in closed} | {f"listen-{opened}": ["127.0.0.1:0"]} for name, opened, *closed in (
+        ("smtpin", "smtp", "submission", "submissions", "lmtp"), ("pop3", "pop3", "pop3s"), ("imap", "imap", "imaps"))}}
 
 FRONTS = {"smtpin", "pop3", "imap", "web", "webmaild", "gateway"}
 READERS = {"pop3", "imap", "webmaild"}
@@ -50,7 +51,7 @@ QUEUES = {"smtpin": ({"incoming", "outgoing"}, set()), "smtpout": ({"incoming", 
 
 @pytest.fixture
 async def house(tmp_path):
-    """Every daemon, and a way to speak to each with the key of any role; honest requests are answered at the end."""
+    """Every daemon, and a way to speak to each with the key of any role."""
     async with AsyncExitStack() as stack:
         daemons = {name: await stack.enter_async_context(running(daemon_class(name), tmp_path, TABLES)) for name in DAEMONS}
         clients: dict = {}
@@ -67,10 +68,9 @@ async def house(tmp_path):
             speak.auth, speak.queue = auth, queue
             await auth.call("domain-add", "us.test")
             for name in ("alice", "bob"):
-                await auth.call("account-add", name, "wonderland")
+                await auth.call("account-add", name, PASSWORD)
             yield speak
-            assert await auth.call("auth", "bob", "wonderland", "192.0.2.1") == [b"bob@us.test"]      # the canary
-            assert [daemon.server.counters["failures"] for daemon in daemons.values()] == [0] * len(daemons)
+            assert await auth.call("auth", "bob", PASSWORD, "192.0.2.1") == [b"bob@us.test"]
 
 
 async def status(client: Client, verb: str, *params) -> str:
@@ -101,6 +101,7 @@ async def test_every_verb_with_every_key(house, role, name):
             assert (answer != "5.7.1") == allowed(role, name, verb.name), (role, word, answer)
 
 
+@pytest.mark.still
 def test_the_table_knows_every_verb():
     """A verb in the table that no daemon has is a mistake of the table."""
     for name, verbs in MAY.items():
@@ -185,10 +186,10 @@ async def test_what_is_planted_under_a_slots_name(house, kind, tmp_path):
 
 async def test_an_accepted_message_cannot_be_changed_unseen(house):
     """smtpin still knows the name of what it pushed: what it writes there later is found out, and no other message suffers."""
-    smtpin, mailbox = house("smtpin", "queue"), house("mailbox", "queue")
+    smtpin, mailbox, consumer = house("smtpin", "queue"), house("mailbox", "queue"), house.daemons["mailbox"]
     path = (await smtpin.call("slot", "incoming"))[0].decode()
     envelope = Envelope(path.rpartition("/")[2], "s@x.test", [Recipient("bob@us.test")], received=1e9)
-    house.daemons["mailbox"].delivery.stop()
+    consumer.delivery.stop()
     write_slot(path, envelope, b"Subject: honest\r\n\r\nx\r\n")
     await house.queue.call("push", "archive", (await other_slot(house, "archive")))
     await smtpin.call("push", "incoming", path)
@@ -198,6 +199,9 @@ async def test_an_accepted_message_cannot_be_changed_unseen(house):
     assert await status(mailbox, "reject", "incoming", path, "content differs") == "ok"
     rows = (await house.queue.rows("messages", "incoming"))[1]
     assert [row.text(1) for row in rows] == ["corrupt"]
+    await asyncio.wait({consumer.consumer})
+    consumer.delivery.stopped = False                   # it takes again, for who comes after
+    consumer.spawn(consumer.delivery.run(), "delivery")
 
 
 async def other_slot(house, queue: str) -> str:
@@ -217,7 +221,7 @@ async def test_no_answer_holds_a_secret(house, role):
         except IpcError as error:
             heard.append(error.text.encode())
     pile = b" ".join(heard)
-    assert not any(word in pile for word in (b"$argon2", b"wonderland", b"salt", b"stored_key", b"server_key"))
+    assert not any(word in pile for word in (b"$argon2", PASSWORD.encode(), b"salt", b"stored_key", b"server_key"))
 
 
 async def test_a_key_of_nobody_is_refused_by_all(house):

@@ -1,7 +1,4 @@
-"""Attacks on the conversation itself: other uids, other keys, garbage on the socket, floods.
-
-After every case the canary asks `ping` and the daemon must not have failed a verb.
-"""
+"""Attacks on the conversation itself: other uids, other keys, garbage on the socket, floods."""
 
 from __future__ import annotations
 
@@ -38,9 +35,6 @@ class Target(Daemon):
 async def target(tmp_path):
     async with running(Target, tmp_path) as daemon:
         yield daemon
-        with operator(tmp_path, "queue") as canary:
-            assert await canary.call("ping") == [b"queue"]
-        assert daemon.server.counters["failures"] == 0
 
 
 def path_of(target, door: int = 0) -> str:

