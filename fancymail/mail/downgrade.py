@@ -1,6 +1,8 @@
 """A message in UTF-8 for a client that reads ASCII headers only: fields are written anew or left out (RFC 6858, with RFC 2047 and 2231).
 
-Used by servers/pop3 as a message goes out; nothing is stored. Headers only, those of parts and of messages in messages too; a body is never touched.
+Used by servers/pop3 and core/imap/surrogate.py as a message goes out; nothing is stored. RFC 6858 lets more be lost than has to be: here an address
+whose domain alone is not in ASCII stays one that can be written to (in A-labels), and parameters are said by RFC 2231 (as RFC 6857 has both), since
+an attachment wants its name. Headers only, those of parts and of messages in messages too; a body is never touched.
 `Downgrade` takes a message in pieces and holds back no more than one header. Whatever comes in, no octet over 127 is in a header that goes out.
 """
 
@@ -21,10 +23,11 @@ LARGEST = 256 * 1024                # octets of a header that is written anew; o
 FIELDS = 10_000
 LONG = 60                           # octets of a piece of a parameter
 CHARSET = "utf-8''"
-NOWHERE = "invalid@internationalized-address.invalid"       # RFC 6858 3.1: where nobody can answer to
+NOWHERE = "invalid@internationalized-address.invalid"       # RFC 6858 2.1: where nobody can answer to
 
+# RFC 6858 2.1: addresses elsewhere are none; nobody shall send a notification, or believe a delivery, to an address that was made up.
 ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"resent-from", b"resent-sender", b"resent-to", b"resent-cc",
-                       b"resent-bcc", b"delivered-to", b"disposition-notification-to"))
+                       b"resent-bcc"))
 TEXTS = frozenset((b"subject", b"comments", b"content-description", b"thread-topic"))
 STRUCTURED = {b"content-type": lambda value: ("/".join((found := parse_type(value))[:2]), found[2]), b"content-disposition": parse_token}
 
@@ -59,10 +62,15 @@ class Downgrade:
             header = data[start - first:self._at - first]
             if end > last:
                 self._headers.append((last, end, anew))
-            found.append(ascii_header(header) if anew else header.translate(_QUESTIONS))
+            found.append(ascii_header(header) if anew else unreadable(header))
         found.append(data[self._at - first:])
         self._at = last
         return b"".join(found)
+
+
+def unreadable(octets: bytes) -> bytes:
+    """As many octets, of which each over 127 is a question mark."""
+    return octets.translate(_QUESTIONS)
 
 
 def ascii_header(header: bytes) -> bytes:
@@ -76,13 +84,15 @@ def ascii_header(header: bytes) -> bytes:
         found.append(line if line.isascii() else _field(header[field.start:field.value - 1], field.name, unfold(header[field.value:field.end])))
     rest = header[position:]
     found.append(rest if rest.isascii() else header[end:])          # more than FIELDS of them
-    return b"".join(found).translate(_QUESTIONS)
+    return unreadable(b"".join(found))
 
 
 def _field(label: bytes, name: bytes, value: bytes) -> bytes:
-    """A field that is not in ASCII; nothing if it cannot be said otherwise (RFC 6858 3.4)."""
+    """A field that is not in ASCII; nothing if it cannot be said otherwise (RFC 6858 2.4)."""
     if name in ADDRESSES:
         lines = list(_addresses(value))
+    elif name == b"return-path":
+        lines = _path(value)
     elif name in TEXTS:
         lines = encode_words(decode_words(value), 60)
     elif name in STRUCTURED:
@@ -112,19 +122,30 @@ def _addresses(value: bytes) -> Iterator[str]:
 
 
 def _mailbox(one: Mailbox) -> str:
-    """One element, with an address that can be written to if it can be said in ASCII (RFC 6858 3.1)."""
-    name, domain = one.display, one.domain
+    """One element, with an address that can be written to if it can be said in ASCII (RFC 6858 2.1)."""
+    name = one.display
+    if address := _address(one):
+        return f"{phrase(name)} <{address}>" if name else address
+    address = f"{one.local}@{one.domain}" if one.domain else one.local
+    said = f"{name} ({address})" if name and address else name or address
+    return f"{phrase(said)} <{NOWHERE}>"
+
+
+def _address(one: Mailbox) -> str:
+    """The same address in ASCII, empty if there is none."""
+    domain = one.domain
     if not domain.isascii():
         try:
             domain = parse_domain(domain)           # RFC 5890: the same domain in A-labels
         except DomainError:
             domain = ""
-    if one.local and one.local.isascii() and _DOMAIN.fullmatch(domain):
-        address = f"{quote(one.local)}@{domain}"
-        return f"{phrase(name)} <{address}>" if name else address
-    address = f"{one.local}@{one.domain}" if one.domain else one.local
-    said = f"{name} ({address})" if name and address else name or address
-    return f"{phrase(said)} <{NOWHERE}>"
+    return f"{quote(one.local)}@{domain}" if one.local and one.local.isascii() and _DOMAIN.fullmatch(domain) else ""
+
+
+def _path(value: bytes) -> list[str]:
+    """Return-Path, which has no name beside its address."""
+    found = [one for one in entries(value, 2) if isinstance(one, Mailbox)]
+    return [f"<{_address(found[0]) or NOWHERE}>"] if len(found) == 1 else []
 
 
 def _parameter(name: str, value: str) -> Iterator[str]:

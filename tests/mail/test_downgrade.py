@@ -36,6 +36,8 @@ PLAIN = ("Received: from x by y\r\nFrom: =?utf-8?b?SsO2cmc=?= <joerg@xn--exmple-
     ("To: Bob <b@c.test>, a@\u00e4.test", "To: Bob <b@c.test>,\r\n a@xn--4ca.test"), ("To: \u00e4", f"To: =?utf-8?b?w6Q=?= <{NOWHERE}>"),
     ("Content-Type: TEXT/Plain; name=\u00e4; charset=x", "Content-Type: text/plain;\r\n name*=utf-8''%C3%A4;\r\n charset=\"x\""),
     ("Content-Disposition: attachment; filename=\"\u00e4\\\".txt\"", "Content-Disposition: attachment;\r\n filename*=utf-8''%C3%A4%22.txt"),
+    ("Return-Path: <\u00e4@b.test>", f"Return-Path: <{NOWHERE}>"), ("Return-Path: <a@\u00e4.test>", "Return-Path: <a@xn--4ca.test>"),
+    ("Return-Path: \u00e4 <a@b.test>, <c@d.test>", ""), ("Delivered-To: \u00e4@b.test", ""), ("Disposition-Notification-To: \u00e4@b.test", ""),
     ("Content-Type: \u00e4", ""), ("Content-Type: text/plain; \u00e4", "Content-Type: text/plain"), ("\u00e4", "")])
 def test_a_field(field, plain):
     said = ascii_header(f"A: b\r\n{field}\r\nC: d\r\n\r\n".encode())

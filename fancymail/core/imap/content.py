@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from fancymail.core.imap import sections
+from fancymail.core.imap import parts, sections
 from fancymail.core.imap.sections import Span
+from fancymail.core.imap.surrogate import downgrade, plain
 from fancymail.mail.imap.fetch import HEADER_FIELDS_NOT, Binary, Section
 from fancymail.mail.transfer import decoder
 from fancymail.storage.ports.reader import BoxReader, Content
@@ -21,9 +22,11 @@ SMALL = 1_048_576                   # octets of an encoded part that is decoded 
 class Letter:
     """One long message: where its octets are, and its table of parts."""
 
-    def __init__(self, box: BoxReader, content: Content, table: bytes, header: int) -> None:
+    def __init__(self, box: BoxReader, content: Content, table: bytes, header: int, ascii: bool = False) -> None:
         self.box, self.content, self.table, self.header = box, content, table, header
         self.size = len(content.prefix) + content.length
+        self.ascii = ascii              # headers go out in ASCII only
+        self.downgraded = False         # some that are not have been written anew
         self.damaged = False
         self._head: bytes | None = None
 
@@ -36,6 +39,9 @@ class Letter:
         span = sections.locate(item, self.table, self.header, self.size)
         if span is None:
             yield b"NIL"                                    # RFC 9051 6.4.5: a part that isn't there
+        elif self.ascii and await self._foreign(span):
+            async for piece in self._surrogate(item, span):
+                yield piece
         elif sections.picks_fields(item):
             yield pick(item, await self._octets(span))
         elif sections.is_header(item) or (span := sections.cut(span, item.partial))[1] <= PIECE:
@@ -44,6 +50,37 @@ class Letter:
         else:
             async for piece in self._stream(span):
                 yield piece
+
+    async def _foreign(self, span: Span) -> bool:
+        """Whether there is a header within a span that is not in ASCII."""
+        for low, high in parts.headers(self.table):
+            if span[0] <= low and high <= span[0] + span[1] and not (await self._octets((low, high - low))).isascii():
+                return True
+        return False
+
+    async def _surrogate(self, item: Section, span: Span) -> AsyncIterator[bytes]:
+        """A section whose headers are written anew: read a first time for its length, unless it is a header."""
+        self.downgraded = True
+        if sections.picks_fields(item) or sections.is_header(item):
+            octets = plain(await self._octets(span), span[0], self.table)
+            yield pick(item, octets) if sections.picks_fields(item) else sections.literal(sections.cut_octets(octets, item.partial))
+            return
+        size, position = 0, 0
+        async for piece in self._plain(span):
+            size += len(piece)
+        offset, length = sections.cut((0, size), item.partial)
+        yield b"{%d}\r\n" % length
+        async for piece in self._plain(span):
+            yield sections.clean(piece[max(0, offset - position):max(0, offset + length - position)])
+            position += len(piece)
+
+    async def _plain(self, span: Span) -> AsyncIterator[bytes]:
+        """The octets of a span in pieces, its headers in ASCII."""
+        anew = downgrade(self.table, *span)
+        async for piece in self._pieces(span):
+            written = anew(piece)
+            self.downgraded = self.downgraded or written != piece
+            yield written
 
     async def _octets(self, span: Span) -> bytes:
         """All octets of a span; of the message's header only once, since several items may want it."""
@@ -115,31 +152,34 @@ class Letter:
 
     async def _decoded(self, span: Span, encoding: str) -> AsyncIterator[bytes]:
         machine = decoder(encoding)
-        async for piece in self._pieces(span):
+        async for piece in self._plain(span) if self.ascii and not encoding else self._pieces(span):
             yield machine.feed(piece)
         yield machine.finish()
 
 
-def value_of(item: Section | Binary, octets: bytes, table: bytes, header: int) -> bytes:
-    """What stands behind the label of an item, of a message that is in memory. Raises UnknownEncoding."""
+def value_of(item: Section | Binary, octets: bytes, table: bytes, header: int, ascii: bool = False) -> bytes:
+    """What stands behind the label of an item, of a message that is in memory; `ascii`: its headers go out in ASCII only. Raises UnknownEncoding."""
     if isinstance(item, Binary):
-        return _decoded(item, octets, table)
+        return _decoded(item, octets, table, ascii)
     span = sections.locate(item, table, header, len(octets))
     if span is None:
         return b"NIL"                                       # RFC 9051 6.4.5: a part that isn't there
+    if ascii:
+        section = plain(octets[span[0]:span[0] + span[1]], span[0], table)
+        return pick(item, section) if sections.picks_fields(item) else sections.literal(sections.cut_octets(section, item.partial))
     if sections.picks_fields(item):
         return pick(item, octets[span[0]:span[0] + span[1]])
     start, length = sections.cut(span, item.partial)
     return sections.literal(octets[start:start + length])
 
 
-def _decoded(item: Binary, octets: bytes, table: bytes) -> bytes:
+def _decoded(item: Binary, octets: bytes, table: bytes, ascii: bool) -> bytes:
     found = sections.locate_binary(item, table, len(octets))
     if found is None:
         return b"0" if item.size else b"NIL"
     (start, length), encoding = found
-    machine = decoder(encoding)
-    part = machine.feed(octets[start:start + length]) + machine.finish()
+    section, machine = octets[start:start + length], decoder(encoding)
+    part = machine.feed(plain(section, start, table) if ascii and not encoding else section) + machine.finish()
     return b"%d" % len(part) if item.size else sections.literal8(sections.cut_octets(part, item.partial))
 
 

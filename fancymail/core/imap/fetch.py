@@ -7,16 +7,17 @@ in a column or in short messages is rendered for many at once; long messages are
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
 from fancymail.core.imap import sections
+from fancymail.core.imap.columns import read_columns, with_kept
 from fancymail.core.imap.content import Letter, value_of
 from fancymail.core.imap.plan import Chunk, Plan, plan
 from fancymail.core.imap.ranges import runs
+from fancymail.core.imap.surrogate import plain_value
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap.fetch import UID, Binary, Items, Section
-from fancymail.mail.uidset import compress
 from fancymail.storage.ports.reader import CONTENT, KEPT, BoxReader, Content
 
 MESSAGES = 1_000                    # rendered at once: about 2 ms
@@ -24,11 +25,15 @@ CONTENTS = 16                       # where contents are read: the small ones co
 FULL = 65_536                       # octets of messages that are read and rendered at once; a message with more is a long one
 
 
-def fetch(view: View, box: BoxReader, items: Items, spans: Spans) -> Answers:
-    """The FETCH answers of the messages at these places, in their order."""
+async def at_once() -> None:
+    """Nobody waits for a turn."""
+
+
+def fetch(view: View, box: BoxReader, items: Items, spans: Spans, turn: Callable[[], Awaitable[None]] = at_once) -> Answers:
+    """The FETCH answers of the messages at these places, in their order. `turn` is awaited where a message took long: others may go on."""
     if view.uidonly and len(items) > 1:
         items = tuple(item for item in items if item != UID)            # RFC 9586 3.3: the number is the UID
-    return Answers(view, box, plan(items), spans)
+    return Answers(view, box, plan(items), spans, turn)
 
 
 def changed_since(view: View, spans: Spans, modseq: int) -> Spans:
@@ -51,29 +56,20 @@ def partial(spans: Spans, first: int, last: int) -> Spans:
     return found
 
 
-async def read_columns(box: BoxReader, names: Sequence[str], uids: Sequence[int]) -> list[tuple]:
-    """Columns of these ascending UIDs; those that were expunged meanwhile are read as long as they are kept."""
-    rows = await box.columns(names, compress(uids))
-    return rows if len(rows) == len(uids) else await _with_kept(box, names, uids, rows)
-
-
-async def _with_kept(box: BoxReader, names: Sequence[str], uids: Sequence[int], rows: list[tuple]) -> list[tuple]:
-    """The same rows, and those of the UIDs that they lack, as far as these can still be read."""
-    there = {row[0] for row in rows}
-    return sorted([*rows, *await box.columns(names, compress([uid for uid in uids if uid not in there]), kept=True)])
-
-
 class Answers:
     """The answers of one FETCH in pieces of 64 KiB or so: `next` gives one as long as there are `more`.
 
-    What the OK or NO behind them has to take account of: `missing`, how many messages could not be read (any more) or were damaged, and
-    `unknown_encoding`: NO [UNKNOWN-CTE]. It is no generator: for one message, beginning one costs more than the answer."""
+    What the OK or NO behind them has to take account of: `missing`, how many messages could not be read (any more) or were damaged;
+    `unknown_encoding`: NO [UNKNOWN-CTE]; `downgraded`, the UIDs of those of which a surrogate was shown (RFC 6858 3). It is no generator: for one
+    message, beginning one costs more than the answer."""
 
-    __slots__ = ("view", "box", "plan", "missing", "unknown_encoding", "_opening", "_spans", "_low", "_behind", "_chunk", "_place", "_long")
+    __slots__ = ("view", "box", "plan", "missing", "unknown_encoding", "downgraded", "_turn", "_opening", "_spans", "_low", "_behind", "_chunk",
+                 "_place", "_long")
 
-    def __init__(self, view: View, box: BoxReader, made: Plan, spans: Spans) -> None:
-        self.view, self.box, self.plan = view, box, made
+    def __init__(self, view: View, box: BoxReader, made: Plan, spans: Spans, turn: Callable[[], Awaitable[None]]) -> None:
+        self.view, self.box, self.plan, self._turn = view, box, made, turn
         self.missing, self.unknown_encoding = 0, False
+        self.downgraded: set[int] = set()
         self._opening = b"* %d UIDFETCH (" if view.uidonly else b"* %d FETCH ("
         self._spans = iter(spans)
         self._low, self._behind = next(self._spans, (0, 0))     # places of the span that is being answered
@@ -128,7 +124,7 @@ class Answers:
         if not names:
             return Chunk(numbers, uids, flags, modseqs, {})
         rows = await self.box.columns(names, [(uids[0], uids[-1])])     # neighbours: nothing else is between them
-        if len(rows) < len(uids) and len(rows := await _with_kept(self.box, names, uids, rows)) < len(uids):
+        if len(rows) < len(uids) and len(rows := await with_kept(self.box, names, uids, rows)) < len(uids):
             self.missing += len(uids) - len(rows)
             there = {row[0] for row in rows}
             found = [state for state in zip(numbers, uids, flags, modseqs) if state[1] in there]
@@ -136,7 +132,21 @@ class Answers:
         chunk = Chunk(numbers, uids, flags, modseqs, dict(zip(("uid", *names), zip(*rows))))
         if "fields" in names and None in chunk.columns["fields"]:
             chunk.columns["fields"] = await self._long_headers(chunk)
+        if not self.view.utf8:
+            for name in self.plan.headed:
+                if not all(map(bytes.isascii, chunk.columns[name])):
+                    chunk.columns[name] = await self._plain(name, chunk.uids, chunk.columns[name])
         return chunk
+
+    async def _plain(self, name: str, uids: Sequence[int], column: Sequence[bytes]) -> list[bytes]:
+        """What a column that is made of headers is of surrogates."""
+        values = list(column)
+        for place, value in enumerate(values):
+            if not value.isascii():
+                values[place] = await plain_value(self.box, name, uids[place], value)
+                self.downgraded.add(uids[place])
+                await self._turn()
+        return values
 
     async def _long_headers(self, chunk: Chunk) -> list[bytes]:
         """`fields`, and where they were too long to be kept, the header itself."""
@@ -184,9 +194,19 @@ class Answers:
         values: list[list[bytes]] = [[] for _ in read]
         for content, kept, table, header, length in zip(_located(chunk), chunk.columns[KEPT], *_tables(chunk), lengths):
             octets = await self._whole(content, length) if kept is None else content.prefix + kept
+            ascii = not (self.view.utf8 or octets is None or octets.isascii())
+            if ascii and not table:
+                table = await self._table(content.uid)
             for found, item in zip(values, read):
                 found.append(self._value(item, octets, table, header))
+                if ascii and (anew := self._value(item, octets, table, header, True)) != found[-1]:
+                    found[-1] = anew
+                    self.downgraded.add(content.uid)
         return values
+
+    async def _table(self, uid: int) -> bytes:
+        """Where the parts of a message are, empty if that cannot be read."""
+        return next(iter(await read_columns(self.box, ("parts",), [uid])), (uid, b""))[1]
 
     async def _whole(self, content: Content, length: int) -> bytes | None:
         """A message, or its header, out of its blob; None if it is lost, filled up with spaces if it is shorter than it was."""
@@ -198,10 +218,10 @@ class Answers:
         self.missing += len(octets) < length
         return octets.ljust(length)
 
-    def _value(self, item: Section | Binary, octets: bytes | None, table: bytes, header: int) -> bytes:
+    def _value(self, item: Section | Binary, octets: bytes | None, table: bytes, header: int, ascii: bool = False) -> bytes:
         """What stands for an item of a message in memory; None: it is lost."""
         try:
-            return value_of(item, octets, table, header) if octets is not None else _nothing(item)
+            return value_of(item, octets, table, header, ascii) if octets is not None else _nothing(item)
         except sections.UnknownEncoding:
             self.unknown_encoding = True
             return _nothing(item)
@@ -209,7 +229,10 @@ class Answers:
     async def _in_pieces(self, chunk: Chunk) -> AsyncIterator[bytes]:
         """The answer of one message, however long."""
         (content,), ((table,), (header,)) = _located(chunk), _tables(chunk)
-        letter, said, size = Letter(self.box, content, table, header), [self._opening % chunk.numbers[0]], 0
+        ascii = not self.view.utf8
+        if ascii and not table:
+            table = await self._table(content.uid)
+        letter, said, size = Letter(self.box, content, table, header, ascii), [self._opening % chunk.numbers[0]], 0
         for item, piece, value in zip(self.plan.contents, self.plan.pieces, self.plan.values):
             if item is None:
                 said.append(piece % tuple(value(self.view, chunk)))
@@ -227,6 +250,8 @@ class Answers:
                 self.unknown_encoding |= isinstance(error, sections.UnknownEncoding)
                 self.missing += isinstance(error, KeyError)
         self.missing += letter.damaged
+        if letter.downgraded:
+            self.downgraded.add(content.uid)
         yield b"".join(said) + b")\r\n"
 
 

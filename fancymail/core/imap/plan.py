@@ -32,6 +32,7 @@ COLUMNS: dict[str, tuple[str, bytes, Callable[[Any], bytes] | None]] = {
     PREVIEW: ("preview", b"PREVIEW %b", lambda value: string(value.encode())),
     PREVIEW_LAZY: ("preview", b"PREVIEW %b", lambda value: string(value.encode())),
 }
+HEADED = ("envelope", "bodystructure", "body", "fields")
 
 
 class Chunk(NamedTuple):
@@ -69,6 +70,7 @@ class Plan(NamedTuple):
     template: bytes                 # all of them, and the end
     values: tuple[Values, ...]      # of each item
     columns: tuple[str, ...]        # that have to be read
+    headed: tuple[str, ...]         # those of them that are made of headers, which may not be in ASCII
     contents: tuple[Section | Binary | None, ...]       # of each item: itself, if the message has to be read for it
     read: tuple[Section | Binary, ...]                  # those
     headers: bool                   # no more of it than its header
@@ -90,7 +92,9 @@ def plan(items: Items) -> Plan:
         contents.append(item if item in read else None)
     headers = all([isinstance(item, Section) and sections.is_header(item) for item in read])
     seen = any([not item.peek and not (isinstance(item, Binary) and item.size) for item in items if not isinstance(item, str)])
-    return Plan(tuple(pieces), b"".join(pieces) + b")\r\n", tuple(values), tuple(dict.fromkeys(columns)), tuple(contents), tuple(read), headers, seen)
+    wanted = tuple(dict.fromkeys(columns))
+    headed = tuple([name for name in wanted if name in HEADED])
+    return Plan(tuple(pieces), b"".join(pieces) + b")\r\n", tuple(values), wanted, headed, tuple(contents), tuple(read), headers, seen)
 
 
 def _named(item: str) -> tuple[bytes, Values, tuple[str, ...]]:

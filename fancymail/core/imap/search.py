@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cached_property
 
 from fancymail.core.imap.dates import DAY, day_of
-from fancymail.core.imap.fetch import read_columns
+from fancymail.core.imap.columns import read_columns
 from fancymail.core.imap.folding import fold, fold_key
 from fancymail.core.imap.view import Spans, View
 from fancymail.mail.imap import search as keys

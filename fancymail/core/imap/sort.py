@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Awaitable, Callable, Sequence
 
-from fancymail.core.imap.fetch import read_columns
+from fancymail.core.imap.columns import read_columns
 from fancymail.core.imap.search import SLICE, Places, no_turn
 from fancymail.core.imap.view import View
 from fancymail.mail.imap.search import Criterion

@@ -46,11 +46,11 @@ NOTHING = News()
 
 
 class View:
-    """One session's mailbox. `condstore`, `qresync`, `uidonly` and `rev2` are set by the session as the client turns them on."""
+    """One session's mailbox. `condstore`, `qresync`, `uidonly`, `rev2` and `utf8` are set by the session as the client turns them on."""
 
     def __init__(self, image: BoxImage, read_only: bool = False) -> None:
         self.image, self.read_only = image, read_only
-        self.condstore = self.qresync = self.uidonly = self.rev2 = False
+        self.condstore = self.qresync = self.uidonly = self.rev2 = self.utf8 = False
         self.uids, self.count = image.uids, len(image.uids)     # of a shared array only the first `count` are shown
         self.last = image.uids[-1] if image.uids else 0         # the highest UID that was ever told
         self.saved: Ranges = []                                 # `$` of SEARCHRES, UIDs

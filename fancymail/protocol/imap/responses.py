@@ -10,9 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from fancymail.mail.imap.strings import astring, mailbox_name, nstring, quoted, string
-from fancymail.mail.uidset import Ranges
+from fancymail.mail.uidset import Ranges, ranges
 from fancymail.mail.kept import kept
 from fancymail.mail.uidset import text as set_text
+
+MOST_TOLD = 1_000                   # UIDs in a code that only informs
 
 _UNSAYABLE = re.compile(rb"[^\x20-\x7e]")
 
@@ -70,6 +72,11 @@ def highestmodseq(modseq: int) -> bytes:
 def messagelimit(limit: int, lowest: int = 0) -> bytes:
     """RFC 9738 3.1: more messages were named; `lowest`: the lowest UID of those that were worked on."""
     return b"MESSAGELIMIT %d %d" % (limit, lowest) if lowest else b"MESSAGELIMIT %d" % limit
+
+
+def downgraded(uids: Iterable[int]) -> bytes:
+    """RFC 6858 3: of these messages a surrogate was shown; of no more of them than people would read."""
+    return b"DOWNGRADED " + set_text(ranges(sorted(uids)[:MOST_TOLD])).encode()
 
 
 def mailboxid(objectid: str) -> bytes:

@@ -76,14 +76,15 @@ async def fetch_(session: ImapSession, event: c.Fetch) -> None:
         _may_ask(session, abs(event.partial[1] - event.partial[0]) + 1)
         spans = partial(spans, *event.partial)
     spans, lowest = highest(view, spans, session.most)
-    answers = fetch(view, box.reader, event.items, spans)
+    answers = fetch(view, box.reader, event.items, spans, session.pause)
     if answers.plan.seen:
         await _mark_seen(session, view, spans)
     session.engine.untagged(await answers.next())
     if answers.more:
         await _say_on(session, answers)
     if not (answers.missing or answers.unknown_encoding):
-        return session.finish(numbers=not event.uid, uid=event.uid, lowest=lowest)
+        remark = r.downgraded(answers.downgraded) if answers.downgraded else b""
+        return session.finish(numbers=not event.uid, uid=event.uid, lowest=lowest, remark=remark)
     session.flush(numbers=not event.uid, uid=event.uid)
     if answers.unknown_encoding:
         session.engine.no("the encoding of a part is not known", b"UNKNOWN-CTE")

@@ -180,7 +180,7 @@ class ImapSession(Session):
         self._enabled = len(enabled)
         if view is not None:
             view.condstore, view.qresync, view.uidonly = "CONDSTORE" in enabled, "QRESYNC" in enabled, "UIDONLY" in enabled
-            view.rev2 = "IMAP4REV2" in enabled
+            view.rev2, view.utf8 = "IMAP4REV2" in enabled, self.engine.utf8
 
     def leave(self) -> None:
         """No mailbox is selected any more."""
@@ -204,14 +204,15 @@ class ImapSession(Session):
         """Let others have their turn."""
         await asyncio.sleep(0)
 
-    def finish(self, text: str = "", code: bytes = b"", numbers: bool = False, uid: bool = False, lowest: int = 0) -> None:
+    def finish(self, text: str = "", code: bytes = b"", numbers: bool = False, uid: bool = False, lowest: int = 0, remark: bytes = b"") -> None:
         """Tell what happened meanwhile, as far as it may be told now, and that the command is done.
 
         numbers: it was a command during which sequence numbers may not move (RFC 9051 7.5.1); uid: its numbers were UIDs; lowest: the lowest
-        UID that it worked on, where it named more messages than one command may."""
+        UID that it worked on, where it named more messages than one command may; remark: a code that yields to all others."""
         self.flush(numbers, uid)
         if numbers and self.view is not None and self.view.held and not code:
             code = b"EXPUNGEISSUED"             # RFC 2180, RFC 5530 3
+        code = code or remark
         if lowest and code:                     # RFC 9738 3.1: there is room for one code
             self.engine.untagged(r.no("done for the highest UIDs", r.messagelimit(self.most, lowest)))
         elif lowest:
