@@ -234,7 +234,9 @@ async def test_a_key_of_nobody_is_refused_by_all(house):
             stranger.setsockopt(zmq.LINGER, 0)
             refused = daemon.gatekeeper.refused
             stranger.connect(daemon.paths.endpoints(name)[1])
+            stranger.send_multipart([b"", b"t", b"ping"])
             await house("smtpin", name).call("ping")
             async with asyncio.timeout(5):
                 while daemon.gatekeeper.refused == refused:
                     await asyncio.sleep(0.01)
+            assert not stranger.poll(0), name

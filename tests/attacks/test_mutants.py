@@ -103,24 +103,25 @@ READ = {
 }
 
 
-async def noticed(patch: pytest.MonkeyPatch, mutant: Mutant, /, **fixtures) -> None:
-    """Take the protection away, try the attack with those fixtures that it wants: it has to fail."""
+async def noticed(patch: pytest.MonkeyPatch, mutant: Mutant, /, **fixtures) -> BaseException:
+    """Take the protection away, try the attack with those fixtures that it wants: it has to fail; how it did."""
     patch.setattr(mutant.owner, mutant.name, mutant.substitute)
     parameters = inspect.signature(mutant.attack).parameters
     own = dict(zip([name for name in parameters if name not in fixtures], mutant.arguments, strict=True))
-    with pytest.raises(NOTICED):
+    with pytest.raises(NOTICED) as caught:
         await mutant.attack(**own, **{name: fixtures[name] for name in parameters if name in fixtures})
+    return caught.value
 
 
 @pytest.mark.still                      # the attack fails, as it has to, before it comes to the end of its daemon
 @pytest.mark.parametrize("what", MUTANTS)
 async def test_a_missing_protection_is_noticed(tmp_path, monkeypatch, what):
-    await noticed(monkeypatch, MUTANTS[what], tmp_path=tmp_path, monkeypatch=monkeypatch)
+    assert await noticed(monkeypatch, MUTANTS[what], tmp_path=tmp_path, monkeypatch=monkeypatch)
 
 
 @pytest.mark.parametrize("what", HOUSED)
 async def test_a_missing_protection_among_daemons_is_noticed(house, tmp_path, monkeypatch, what):
-    await noticed(monkeypatch, HOUSED[what], house=house, tmp_path=tmp_path)
+    assert await noticed(monkeypatch, HOUSED[what], house=house, tmp_path=tmp_path)
 
 
 @pytest.mark.parametrize("what", READ)
@@ -132,7 +133,7 @@ async def test_a_missing_protection_of_mailboxes_is_noticed(tmp_path, monkeypatc
             suite = await imap_kit.start(tmp_path, stack)
             stack.push_async_callback(imap_kit.stop, suite)
             await suite.deliver(test_imap.BEFORE, "bob@example.test")
-        await noticed(monkeypatch, READ[what], suite=suite, monkeypatch=monkeypatch)
+        assert await noticed(monkeypatch, READ[what], suite=suite, monkeypatch=monkeypatch)
 
 
 @pytest.mark.still

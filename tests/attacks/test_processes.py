@@ -5,6 +5,7 @@ After each the same processes are there, and an honest message goes all the way:
 
 from __future__ import annotations
 
+import errno
 import poplib
 import secrets
 import signal
@@ -86,8 +87,8 @@ def heard(peer: socket.socket, words: bytes) -> bytes:
             peer.shutdown(socket.SHUT_WR)
             while piece := peer.recv(65_536):
                 answer += piece
-    except ConnectionError:             # it did not want to hear the rest
-        pass
+    except OSError as error:            # it did not want to hear the rest, and may be gone before we say that we are through
+        assert isinstance(error, ConnectionError) or error.errno == errno.ENOTCONN, error
     return answer
 
 

@@ -407,6 +407,7 @@ async def test_connections_that_vanish(tmp_path):
         await until(lambda: not server.caps.sessions)
         gc.collect()
         await until(lambda: descriptors() <= before + 2)
+        assert server.counters["connections"] >= 200 and not server.queue.messages
 
 
 @pytest.mark.parametrize("port", ["smtp", "submission", "lmtp", "submissions"])

@@ -136,6 +136,7 @@ def test_sighup_reaches_every_daemon(own):
     os.kill(own.status()["pid"], signal.SIGHUP)
     for name in ("auth", "queue", "smtpin"):
         wait_for(lambda: f" {name} info reloaded" in own.log(), f"{name} reloads")
+    assert all(row["answers"] and not row["restarts"] for row in own.status()["daemons"].values())
 
 
 def test_a_broken_file_keeps_the_old_settings(own):

@@ -455,6 +455,7 @@ async def test_senseless_results_are_refused(house):
             await house.queue.result("incoming", path, bad)
     with refusal("5.5.0"):
         await house.queue.result("incoming", "a" * 26, "[]")
+    assert pending(house.index.find(os.path.basename(path))) == [0, 1]
 
 
 async def test_a_result_is_durable_before_it_is_answered(house, monkeypatch):
@@ -462,6 +463,7 @@ async def test_a_result_is_durable_before_it_is_answered(house, monkeypatch):
     monkeypatch.setattr(house.spool, "sync", failing)
     with refusal("4.3.0"):
         await house.queue.result("incoming", path, results(r0="delivered"))
+    assert house.index.find(os.path.basename(path)) is not None
 
 
 # -- files go round --------------------------------------------------------------------------------------------------------

@@ -99,6 +99,7 @@ async def test_what_the_operator_is_told_is_on_the_disk(house, monkeypatch, verb
     monkeypatch.setattr(house.spool, "sync", failing)
     with refusal("4.3.0"):
         await getattr(house.desk, verb)("incoming", id)
+    assert os.path.exists(house.spool.path("incoming", id)) == (verb == "hold")      # gone it may be, and may come back: nothing else is promised
 
 
 async def test_a_corrupt_message_is_not_brought_back(house):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 
 import pytest
 
@@ -13,6 +12,7 @@ from tests.faults.judge import verdicts
 from tests.faults.laboratory import Laboratory
 from tests.faults.mutants import ROOT, mutants
 from tests.faults.mutation import read
+from tests.suite_kit import wait_for
 
 # Every seventh delivery is only claimed.
 FORGETFUL = """
@@ -31,7 +31,7 @@ account.SqliteAccount.deliver = forget
 def test_a_broken_build_is_caught(tmp_path):
     with Laboratory(tmp_path, prelude=FORGETFUL) as laboratory:
         with laboratory.load():
-            time.sleep(3)
+            wait_for(lambda: len(laboratory.ledger.acked_) >= 200, "mail is accepted")
         with pytest.raises(AssertionError, match="lost [1-9]"):
             laboratory.reckon(broken=True)
 

@@ -6,13 +6,13 @@ Queue and mailbox store lie on the same filesystem, so each cut hits both, in wh
 from __future__ import annotations
 
 import subprocess
-import time
 
 import pytest
 
 from tests.faults.disks import disk
 from tests.faults.laboratory import Laboratory
 from tests.faults.length import CUTS, SEEDS
+from tests.suite_kit import wait_for
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.seeded]
 
@@ -30,6 +30,12 @@ def cut_and_boot(laboratory: Laboratory, disk) -> None:
     laboratory.ledger.deaf = False
 
 
+def until_acked(laboratory: Laboratory, more: int) -> None:
+    """Return when so many more messages have been promised."""
+    wanted = len(laboratory.ledger.acked_) + more
+    wait_for(lambda: len(laboratory.ledger.acked_) >= wanted, f"{more} more messages are accepted")
+
+
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 @pytest.mark.parametrize("seed, cuts", [pytest.param(1, 3, id="seed1"),
                                         *(pytest.param(seed, CUTS, id=f"seed{seed}", marks=pytest.mark.slow) for seed in SEEDS)])
@@ -38,9 +44,9 @@ def test_power_cuts_under_load(tmp_path, kind, seed, cuts):
         subprocess.run(["sync", "-f", mounted.mount], check=True)          # the demo's passwords are nobody's mail
         for _ in range(cuts):
             with laboratory.load():
-                time.sleep(laboratory.chance.uniform(0.3, 2.0))
+                until_acked(laboratory, laboratory.chance.randint(20, 300))
                 cut_and_boot(laboratory, mounted)
         with laboratory.load():
-            time.sleep(0.5)
+            until_acked(laboratory, 50)
         laboratory.reckon()
         laboratory.suite.down()             # before the disk goes

@@ -43,14 +43,14 @@ def test_swaks_submits_with_starttls(suite, mechanism):
 def test_swaks_over_implicit_tls_and_pipelined(suite):
     run("swaks", "--server", "localhost", "--port", suite.ports["submissions"], "--tlsc", "--auth", "PLAIN", "--auth-user", ALICE, "--auth-password",
         suite.accounts[ALICE], "--from", ALICE, "--to", BOB, "--pipeline", "--h-Subject", "swaks pipelined")
-    delivered(suite, BOB, "swaks pipelined")
+    assert b"with ESMTPSA" in delivered(suite, BOB, "swaks pipelined")
 
 
 @needs("swaks")
 def test_swaks_over_lmtp(suite):
     run("swaks", "--protocol", "LMTP", "--server", "localhost", "--port", suite.ports["lmtp"], "--from", "x@sender.test", "--to", BOB,
         "--h-Subject", "by lmtp")
-    delivered(suite, BOB, "by lmtp")
+    assert b"with LMTP" in delivered(suite, BOB, "by lmtp")
 
 
 @needs("swaks")
@@ -75,8 +75,9 @@ def test_curl_sends_and_reads(suite, tmp_path):
 @needs("curl")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_curl_over_stls_with_sasl(suite, mechanism):
-    run("curl", "-sS", f"pop3://localhost:{suite.ports['pop3']}/", "--ssl-reqd", "--cacert", suite.ca, "--user", f"{BOB}:{suite.accounts[BOB]}",
-        "--login-options", f"AUTH={mechanism}")
+    listed = run("curl", "-sS", f"pop3://localhost:{suite.ports['pop3']}/", "--ssl-reqd", "--cacert", suite.ca,
+                 "--user", f"{BOB}:{suite.accounts[BOB]}", "--login-options", f"AUTH={mechanism}")
+    assert len(listed.splitlines()) == suite.listed(BOB)
 
 
 @needs("curl")
@@ -94,7 +95,7 @@ def test_msmtp(suite, tmp_path, tls, port):
         f"user {ALICE}\npassword {suite.accounts[ALICE]}\nfrom {ALICE}\n")
     (tmp_path / "msmtprc").chmod(0o600)
     run("msmtp", "-C", tmp_path / "msmtprc", BOB, stdin=f"From: {ALICE}\nTo: {BOB}\nSubject: msmtp {port}\n\nhello\n")
-    delivered(suite, BOB, f"msmtp {port}")
+    assert b"hello" in delivered(suite, BOB, f"msmtp {port}")
 
 
 @needs("fetchmail")

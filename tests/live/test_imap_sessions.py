@@ -85,6 +85,7 @@ def test_flags_travel(sessions, box):
     told(second, lambda: second.flags[1] == {rb"\Flagged", b"$Work"}, "the flags")
     second.ask(r"UID STORE %d -FLAGS (\Flagged)" % second.uids[1])
     told(first, lambda: first.flags[1] == {b"$Work"}, "the flag is gone")
+    assert first.picture() == second.picture()
 
 
 def test_expunges_travel_and_numbers_are_each_session_s_own(sessions, box):
@@ -146,6 +147,7 @@ def test_status_tells_the_truth_while_a_view_does_not_know_it_yet(sessions, box)
     wait_for(lambda: b"MESSAGES 4" in other.ok(f"STATUS {box} (MESSAGES UIDNEXT UNSEEN)").of("STATUS")[0], "STATUS with 4")
     second.ask("FETCH 1:* (UID FLAGS)", expunges=False)            # may or may not have heard; what it hears has to fit
     told(second, lambda: len(second.uids) == 4, "EXISTS 4")
+    assert second.uids[3] > second.uids[2]
 
 
 def test_a_deleted_flag_stays_with_its_mailbox(sessions, box):
@@ -271,6 +273,7 @@ def test_the_selected_mailbox_is_removed_by_another_session(sessions, box):
         except (EOFError, ConnectionError):
             return True
     wait_for(over, "BYE, or no mailbox selected any more")
+    assert second.ask(f"STATUS {box} (MESSAGES)").status == "NO"
 
 
 def test_a_renamed_mailbox_goes_on_under_its_view(sessions, box):
@@ -280,6 +283,7 @@ def test_a_renamed_mailbox_goes_on_under_its_view(sessions, box):
     second.ok(f"RENAME {box} {box}-renamed")
     second.append(f"{box}-renamed", letter(4))
     told(believer, lambda: len(believer.uids) == 4, "what came after the renaming")
+    assert b"text 4" in first.ok("FETCH 4 BODY.PEEK[TEXT]").of("FETCH")[0]
 
 
 def test_close_expunges_without_a_word_and_unselect_does_not(sessions, box):

@@ -192,9 +192,11 @@ def test_any_text_is_an_address_or_an_address_error(text, smtputf8):
 def test_any_octets_are_an_address_or_an_address_error(octets):
     for data in (octets, b"<" + octets + b"@d.test>", b"<a@" + octets + b">"):
         try:
-            parse_path(data, True)
-        except AddressError:
-            pass
+            address = parse_path(data, True)
+        except AddressError as error:
+            assert error.reason.isascii() and error.reason.isprintable()
+        else:
+            assert parse_path(f"<{address}>", True) == address
 
 
 @given(st.text(st.characters(exclude_characters="\u212a"), max_size=20))     # the Kelvin sign is refused before

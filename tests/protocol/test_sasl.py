@@ -75,7 +75,10 @@ def test_scramp_as_server_for_our_client():
     server, client = mechanism.make_server(lambda user: info), ScramClient("SCRAM-SHA-256", "user", "pencil", "cnonce")
     server.set_client_first(client.first().decode())
     server.set_client_final(client.final(server.get_server_first().encode()).decode())
-    client.verify(server.get_server_final().encode())
+    proof = server.get_server_final().encode()
+    client.verify(proof)
+    with pytest.raises(SaslError, match="could not prove"):
+        client.verify(b"v=" + b64encode(b64decode(proof[2:])[::-1]))
 
 
 def test_wrong_password_fails_with_invalid_proof():

@@ -105,6 +105,7 @@ def test_garbage_behind_the_end_record_is_not_read(tmp_path):
         file.write(os.urandom(1000))
     with read_slot(path) as slot:
         slot.verify()
+        assert slot.read() == b"Subject: x\r\n\r\nhi\r\n" and slot.envelope == ENVELOPE
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -51,8 +51,8 @@ class Session:
                 assert known == modseq or not view.condstore
 
 
-def play(seed: int, sessions: int, rounds: int, log: int) -> None:
-    """Random operations by random sessions, each with one image per process (two processes), caught up now and then."""
+def play(seed: int, sessions: int, rounds: int, log: int) -> bool:
+    """Random operations by random sessions, each with one image per process (two processes), caught up now and then. True: all agree."""
     chance = random.Random(seed)
     box = Box({uid: chance.getrandbits(5) for uid in range(1, chance.randrange(2, 12))})
     images = [box.image(log), box.image(log)]
@@ -90,7 +90,7 @@ def play(seed: int, sessions: int, rounds: int, log: int) -> None:
             session.flush(chance.random() < 0.4, chance.random() < 0.5)
             if chance.random() < 0.3:
                 session.check()
-    finish(all_sessions, images, box, chance)
+    return finish(all_sessions, images, box, chance)
 
 
 def catch_up(image, box, chance) -> None:
@@ -100,7 +100,7 @@ def catch_up(image, box, chance) -> None:
         assert image.apply(box.changes(image.modseq))
 
 
-def finish(sessions, images, box, chance) -> None:
+def finish(sessions, images, box, chance) -> bool:
     fresh = View(box.image())
     for image in images:
         catch_up(image, box, chance)
@@ -110,17 +110,18 @@ def finish(sessions, images, box, chance) -> None:
         assert session.view.state(0, session.view.count) == fresh.state(0, fresh.count)
         assert not session.view.held and session.view.current
         assert session.flush(True) == []
+    return all(session.client.uids == list(fresh.uids[:fresh.count]) for session in sessions)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from([0, 3, 20_000]))
 def test_a_client_that_believes_what_it_is_told_agrees(seed, sessions, log):
-    play(seed, sessions, 40, log)
+    assert play(seed, sessions, 40, log)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_fifty_sessions_agree(seed):
-    play(seed, 50, 400, 20_000)
+    assert play(seed, 50, 400, 20_000)
 
 
 def told(view, may_expunge=True, uid=False):

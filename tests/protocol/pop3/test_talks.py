@@ -15,7 +15,7 @@ TALKS = sorted((Path(__file__).parents[2] / "talks" / "pop3").glob("*.talk"))
 @pytest.mark.parametrize("path", TALKS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 def test_talk(path, cut):
-    play(path, Fetcher, cut)
+    assert play(path, Fetcher, cut) > 1
 
 
 def test_every_command_is_talked_about():

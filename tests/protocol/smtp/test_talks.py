@@ -15,7 +15,7 @@ TALKS = sorted((Path(__file__).parents[2] / "talks" / "smtp").glob("*.talk"))
 @pytest.mark.parametrize("cut", [False, True], ids=["whole", "cut"])
 @pytest.mark.parametrize("path", TALKS, ids=lambda path: path.stem)
 def test_talk(path, cut):
-    play(path, Receiver, cut)
+    assert play(path, Receiver, cut) > 1
 
 
 def test_every_command_has_a_talk():

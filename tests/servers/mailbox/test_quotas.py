@@ -64,8 +64,10 @@ async def test_warned_once_then_full_then_room_again(kit):
 async def test_another_quota_is_noticed(kit):
     await kit.store.append(ALICE, "Archive", [Letter(b"x" * 50_000, 1)])
     kit.quotas[ALICE] = 40_000
+    assert kit.full() == []
     kit.daemon.quotas.look_at_all()
     await kit.until(lambda: kit.full() == [ALICE])
     kit.quotas[ALICE] = 0
+    assert kit.full() == [ALICE]                # until it looks
     kit.daemon.quotas.look_at_all()
     await kit.until(lambda: kit.full() == [])

@@ -324,6 +324,7 @@ async def test_a_bare_slot_has_no_recipient(tmp_path) -> None:
         async def aside() -> bool:
             return (await house.show(path))["state"] not in ("ready", "leased")
         await house.until(aside)
+        assert (await house.show(path))["state"] == "dead" and house.daemon.counters["rejected"] == 1
 
 
 async def test_8bit_and_utf8_go_where_they_are_taken(tmp_path) -> None:
