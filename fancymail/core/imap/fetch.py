@@ -7,8 +7,8 @@ in a column or in short messages is rendered for many at once; long messages are
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from itertools import chain, repeat
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from itertools import chain
 
 from fancymail.core.imap import sections
 from fancymail.core.imap.columns import read_columns, with_kept
@@ -122,14 +122,14 @@ class Answers:
         numbers: Sequence[int] = uids if self.view.uidonly else range(low + 1, high + 1)
         names = self.plan.columns
         if not names:
-            return Chunk(numbers, uids, flags, modseqs, {})
+            return Chunk(numbers, uids, flags, modseqs, {}, [])
         rows = await self.box.columns(names, [(uids[0], uids[-1])])     # neighbours: nothing else is between them
         if len(rows) < len(uids) and len(rows := await with_kept(self.box, names, uids, rows)) < len(uids):
             self.missing += len(uids) - len(rows)
             there = {row[0] for row in rows}
             found = [state for state in zip(numbers, uids, flags, modseqs) if state[1] in there]
             numbers, uids, flags, modseqs = zip(*found) if found else ((), (), (), ())
-        chunk = Chunk(numbers, uids, flags, modseqs, dict(zip(("uid", *names), zip(*rows))))
+        chunk = Chunk(numbers, uids, flags, modseqs, dict(zip(("uid", *names), zip(*rows))), [[] for _ in self.plan.read])
         if "fields" in names and None in chunk.columns["fields"]:
             chunk.columns["fields"] = await self._long_headers(chunk)
         if not self.view.utf8:
@@ -186,23 +186,23 @@ class Answers:
         if self._long is not None:
             return b""
         part = chunk.part(first, behind)
-        return self._rendered(part._replace(contents=await self._contents(part, lengths[first:behind])))
+        await self._fill(part, lengths[first:behind])
+        return self._rendered(part)
 
-    async def _contents(self, chunk: Chunk, lengths: Sequence[int]) -> list[list[bytes]]:
-        """The values of the items for which each message is read, once for all of them."""
-        read = self.plan.read
-        values: list[list[bytes]] = [[] for _ in read]
-        for content, kept, table, header, length in zip(_located(chunk), chunk.columns[KEPT], *_tables(chunk), lengths):
-            octets = await self._whole(content, length) if kept is None else content.prefix + kept
+    async def _fill(self, chunk: Chunk, lengths: Sequence[int]) -> None:
+        """Have the values of the items for which each message is read, once for all of them."""
+        columns, read = chunk.columns, self.plan.read
+        for place, (prefix, kept) in enumerate(zip(columns["prefix"], columns[KEPT])):
+            octets = prefix + kept if kept is not None else await self._whole(_located(chunk, place), lengths[place])
+            table, header = _tables(chunk, place)
             ascii = not (self.view.utf8 or octets is None or octets.isascii())
             if ascii and not table:
-                table = await self._table(content.uid)
-            for found, item in zip(values, read):
+                table = await self._table(chunk.uids[place])
+            for found, item in zip(chunk.contents, read):
                 found.append(self._value(item, octets, table, header))
                 if ascii and (anew := self._value(item, octets, table, header, True)) != found[-1]:
                     found[-1] = anew
-                    self.downgraded.add(content.uid)
-        return values
+                    self.downgraded.add(chunk.uids[place])
 
     async def _table(self, uid: int) -> bytes:
         """Where the parts of a message are, empty if that cannot be read."""
@@ -228,7 +228,7 @@ class Answers:
 
     async def _in_pieces(self, chunk: Chunk) -> AsyncIterator[bytes]:
         """The answer of one message, however long."""
-        (content,), ((table,), (header,)) = _located(chunk), _tables(chunk)
+        content, (table, header) = _located(chunk, 0), _tables(chunk, 0)
         ascii = not self.view.utf8
         if ascii and not table:
             table = await self._table(content.uid)
@@ -255,14 +255,15 @@ class Answers:
         yield b"".join(said) + b")\r\n"
 
 
-def _located(chunk: Chunk) -> Iterator[Content]:
-    """Where the contents of messages are."""
-    return map(Content, chunk.uids, *[chunk.columns[name] for name in CONTENT])
+def _located(chunk: Chunk, place: int) -> Content:
+    """Where the content of a message is."""
+    return Content(chunk.uids[place], *[chunk.columns[name][place] for name in CONTENT])
 
 
-def _tables(chunk: Chunk) -> tuple[Iterable[bytes], Iterable[int]]:
-    """Tables of parts and lengths of headers; where only whole messages are asked for they were not read."""
-    return chunk.columns.get("parts", repeat(b"", len(chunk.uids))), chunk.columns.get("header_length", repeat(0, len(chunk.uids)))
+def _tables(chunk: Chunk, place: int) -> tuple[bytes, int]:
+    """The table of a message's parts and the length of its header; where only whole messages are asked for they were not read."""
+    tables = chunk.columns.get("parts")
+    return (tables[place], chunk.columns["header_length"][place]) if tables is not None else (b"", 0)
 
 
 def _nothing(item: Section | Binary) -> bytes:

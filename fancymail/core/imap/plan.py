@@ -43,7 +43,7 @@ class Chunk(NamedTuple):
     flags: Sequence[int]
     modseqs: Sequence[int]
     columns: dict[str, Sequence]
-    contents: Sequence[Sequence[bytes]] = ()        # values of the items of Plan.contents, once the messages were read
+    contents: list[list[bytes]]     # of each item of Plan.read its values, once the messages were read
 
     def part(self, low: int, high: int) -> Chunk:
         """Some of these messages."""
@@ -51,7 +51,7 @@ class Chunk(NamedTuple):
         if not low and high == len(uids):
             return self
         columns = {name: column[low:high] for name, column in columns.items()}
-        return Chunk(numbers[low:high], uids[low:high], flags[low:high], modseqs[low:high], columns)
+        return Chunk(numbers[low:high], uids[low:high], flags[low:high], modseqs[low:high], columns, [[] for _ in self.contents])
 
 
 Values = Callable[[View, Chunk], Iterable[object]]      # the value of an item, of each message

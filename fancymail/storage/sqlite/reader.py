@@ -72,7 +72,7 @@ class SqliteReader:
 
     def number(self, account: str) -> int:
         """The shard of an account."""
-        return shard_of(account, len(self.shards)) if len(self.shards) > 1 else 0
+        return shard_of(account, len(self.shards))
 
     async def mailboxes(self, account: str) -> list[Mailbox]:
         """All of an account."""
@@ -119,7 +119,8 @@ class SqliteReader:
                 shard.close()
 
     def _rows(self, account: str, sql: str, bindings: tuple, make: Callable[[tuple], Any] | None = None) -> list[Any]:
-        return self.shards[self.number(account)].rows(sql, bindings, make)
+        shards = self.shards
+        return (shards[0] if len(shards) == 1 else shards[self.number(account)]).rows(sql, bindings, make)
 
 
 class SqliteBox:
