@@ -118,6 +118,19 @@ class QueueManager:
             self._require_in(queue, id, self.leases.get(id) or self.index.find(id))
         self._end(queue, ids, "done")
 
+    async def finish(self, queue: str, *paths: str) -> None:
+        """As `done`; durable when it returns."""
+        self.done(queue, *paths)
+        await self.intake.durable()
+
+    def give_back(self, queue: str, entries: Iterable[Entry]) -> None:
+        """What was taken did not reach whoever was to have it: as if it had not been taken."""
+        for entry in entries:
+            if self.leases.end(entry.id) and (found := self.index.find(entry.id)) and found.state is State.LEASED:
+                found.attempts -= 1
+                self.change(found, State.READY)
+        self.alert(queue)
+
     async def result(self, queue: str, path: str, *results: str | bytes | list) -> bool:
         """Keep what became of recipients, all or nothing; durable when it returns. True when all are settled, which ends the message."""
         answer, = self._report(queue, [(path, results)])

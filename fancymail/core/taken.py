@@ -2,11 +2,14 @@
 
     frame = write(taken)                # one message, as the answers of `take` have it
     taken = read(frame)
+    messages = read_many(frames)        # of the answer of `consume`: (path, taken) of each
 
 JSON, as docs/ipc.md shows it. It decides nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -29,3 +32,9 @@ class Taken(msgspec.Struct):
 
 write = msgspec.json.Encoder().encode
 read = msgspec.json.Decoder(Taken).decode
+_read_list = msgspec.json.Decoder(list[tuple[str, Taken]]).decode
+
+
+def read_many(frames: Iterable[bytes]) -> list[tuple[str, Taken]]:
+    """Read lists of [path, what is told]."""
+    return [message for frame in frames for message in _read_list(frame)]

@@ -181,11 +181,11 @@ class Server:
         if len(tag) < UNIQUE_TAG:
             return False
         key = (caller.role, tag)
+        if answer := self.remembered.get(key):      # a job that has answered may not have ended yet
+            door.send(caller, answer)
+            return True
         if job := self.running.get(key):
             job.door, job.caller = door, caller
-            return True
-        if answer := self.remembered.get(key):
-            door.send(caller, answer)
             return True
         return False
 
@@ -232,7 +232,10 @@ class Server:
         answers = bound.method(*values, **extra)
         try:
             async for reply in answers:
-                await self._push(job, [job.tag, *fitting([reply.verb.encode(), *[encode_value(value) for value in reply.params]])])
+                answer = [job.tag, *fitting([reply.verb.encode(), *[encode_value(value) for value in reply.params]])]
+                await self._push(job, answer)
+                if bound.verb.remember:         # of several messages the last; who remembers has one
+                    self._remember(job.caller, job.tag, answer)
         except PeerGone:
             self.counters["unsent"] += 1
         except Exception as error:

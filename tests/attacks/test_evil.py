@@ -39,7 +39,7 @@ MAY = {
     "auth": {**dict.fromkeys(("verify", "resolve", "domains", "changes"), set(ROLES)), "quota": {"mailbox"},
              **dict.fromkeys(("auth", "sasl", "mechanisms", "may-send"), FRONTS)},
     "queue": {**dict.fromkeys(("slot", "push"), {"smtpin", "smtpout", "mailbox"}), "enter": {"smtpin"}, "recover": {"smtpin"},
-              **dict.fromkeys(("pop", "take", "done", "result", "settle", "defer", "renew", "resume", "reject"),
+              **dict.fromkeys(("pop", "take", "consume", "leave", "done", "finish", "result", "settle", "defer", "renew", "resume", "reject"),
                               {"smtpout", "mailbox"})},
     "mailbox": {**dict.fromkeys(("list", "retr", "dele", "maildrop", "lock", "unlock", "blob", "expunge", "usage", "read", "derive"), READERS),
                 **dict.fromkeys(("flags", "copy", "move", "expunge-from", "append", "make", "subscribe-name", "claim", "store",
@@ -125,7 +125,8 @@ async def test_a_role_has_its_queues_and_no_other(house, role, queue):
     name = path.rpartition("/")[2]
     for verb, params in (("slot", ()), ("push", (name,))):
         assert (await status(client, verb, queue, *params) != "5.7.1") == (queue in fills), verb
-    for verb, params in (("pop", ()), ("take", (1,)), ("done", (name,)), ("result", (name, "[]")), ("settle", (name, "[]")),
+    for verb, params in (("pop", ()), ("take", (1,)), ("consume", (1, 0)), ("leave", ()), ("done", (name,)),
+                         ("finish", (f'["{name}"]',)), ("result", (name, "[]")), ("settle", (name, "[]")),
                          ("defer", (name, 1)), ("renew", (name,)),
                          ("reject", (name, "x")), ("resume", ())):
         assert (await status(client, verb, queue, *params) != "5.7.1") == (queue in takes), verb

@@ -100,7 +100,6 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         self.metrics.gauges["maildrops"] = lambda: self.maildrops.sweep(self.loop.time())
         self.quotas = Quotas(self.mailboxes, self.turn, self.recipients, super().alert, hostname, options.quota_warning, self.log)
         self.subscribe_to("auth", "accounts", self._accounts_changed)
-        self.subscribe_to("queue", options.queue, self.delivery.woken.set)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")
         self.indexing = Indexing(folder, options.shards, options.search_index, self.log, lambda: self.turn.count)

@@ -1,6 +1,6 @@
 """From the queue into mailboxes: takes a batch of messages, links their contents, enters them with one commit, settles them.
 
-    take -> (thread) open, verify, link, one sync -> who has a mailbox -> one transaction -> done, or result and a DSN, or defer, or reject
+    consume -> (thread) open, verify, link, one sync -> who has a mailbox -> one transaction -> done, or result and a DSN, or defer, or reject
 
 Used by daemon.py. It keeps nothing: when the process dies at any point, the queue hands the messages out again, and what had been
 delivered is recognised by queue id and recipient. While a batch is entered the next one is linked. A message that cannot be handled
@@ -10,6 +10,7 @@ never holds up its neighbours.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
@@ -19,14 +20,15 @@ from dataclasses import dataclass, field
 
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
-from fancymail.core import taken
 from fancymail.core.delivery import DELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.imap.precompute import precompute
 from fancymail.core.mailboxes import Arrival, Mailboxes, MailboxRefusal, StoreFailed, trace
 from fancymail.core.relatives import relatives
 from fancymail.core.schedule import Schedule
+from fancymail.core.taken import Taken, read_many
 from fancymail.core.turn import Turn
 from fancymail.ipc.message import IpcError
+from fancymail.ipc.packing import pack
 from fancymail.mail.address import detail
 from fancymail.mail.derived import Derived
 from fancymail.mail.envelope import Envelope, Recipient
@@ -41,13 +43,15 @@ AT_ONCE = 64                # messages of a batch, or recipients of a message, u
 TROUBLE = 30.0              # seconds until messages come back that met trouble of our own
 PAUSE = 1.0                 # seconds after a failure of ours that nobody foresaw
 PATIENCE = 30.0             # seconds that the queue may take to answer
+WAIT = 60                   # seconds that it waits for a message before it says that there is none
+FOREVER = 1e9               # seconds: what it hands out must not be for somebody who has stopped listening
 STOP = 0.5                  # seconds for its answer when we are to stop
 SLICE = 256                 # deliveries of one commit, so that nobody else waits long for the loop
 
 
 @dataclass(slots=True)
 class Task:
-    """One message as the queue's `take` gives it, and what was found in its slot."""
+    """One message as the queue gives it, and what was found in its slot."""
 
     path: str
     id: str                             # the slot's own
@@ -64,9 +68,8 @@ class Task:
     attempt: Attempt = field(default_factory=Attempt)
 
     @classmethod
-    def read(cls, path: bytes, info: bytes) -> Task:
-        facts = taken.read(info)
-        return cls(path.decode(), facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
+    def read(cls, path: str, facts: Taken) -> Task:
+        return cls(path, facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
 
     @property
     def name(self) -> str:
@@ -85,15 +88,15 @@ class Delivery:
         self.notices, self.schedule, self.thread, self.log, self.counters = notices, schedule, thread, log, counters
         self.queue, self.batch, self.separator, self.chance, self.clock = queue, batch, separator, chance, clock
         self.later = later          # called when something was left to be derived
-        self.woken = asyncio.Event()
         self.stopped = False
         self.asked: asyncio.Future | None = None        # what the queue is asked for: more to do
         self.begun = False
-        self.more = False       # the last take gave all that it was asked for: there may be more
+        self.more = False       # the queue gave all that it was asked for: there may be more
+        self.done: list[str] = []       # delivered, and not told to the queue yet
         self.size = 1           # of the next batch: should a message kill this process, it stands alone after a few restarts
 
     async def run(self) -> None:
-        """Deliver what there is; sleep until the queue has more. Whatever happens, it goes on."""
+        """Deliver what there is and what comes. Whatever happens, it goes on."""
         while not self.stopped:
             try:
                 await self._drain()
@@ -102,12 +105,11 @@ class Delivery:
                 self.counters["failures"] += 1
                 self.begun = False          # what was taken is given back
                 await asyncio.sleep(PAUSE)
-                continue
-            if not self.stopped:
-                await self.woken.wait()
+        if done := self._take_done():
+            await self._say("done", *done)
 
     async def _drain(self) -> None:
-        """Batch after batch, until the queue is empty."""
+        """Batch after batch, until there was none for a while."""
         batch = await self._fetch()
         while batch:
             following = asyncio.ensure_future(self._fetch()) if self.size == self.batch and self.more else None
@@ -117,16 +119,13 @@ class Delivery:
                 self._release(await following if following else [])
                 raise
             self.size = min(self.size * 2, self.batch)
-            if following is not None:
-                batch = await following
-            else:
-                batch = await self._fetch() if self.more or self.woken.is_set() else []
+            batch = await (following or self._fetch())
 
     def stop(self) -> None:
         """Take no more; `run` returns when what was taken is settled."""
         self.stopped = True
-        self.woken.set()
         if self.asked is not None:          # a queue that is away keeps nobody
+            asyncio.ensure_future(self._say("leave", timeout=STOP))
             asyncio.get_running_loop().call_later(STOP if self.begun else 0.0, self.asked.cancel)
 
     # -- taking ------------------------------------------------------------------------------------------------------------
@@ -138,20 +137,33 @@ class Delivery:
             if not self.begun:
                 await self._ask("resume")
                 self.begun = True
-            self.woken.clear()              # what comes from here on, and is not in the answer, wakes us again
-            asked, words = self.size, await self._ask("take", self.size)
-        except IpcError as error:       # the queue is away: its return wakes us, and so does the clock
+            asked, frames = self.size, await self._consume()
+        except IpcError as error:
             self.log.debug("cannot take", reason=error.text)
+            await asyncio.sleep(0.0 if self.stopped else PAUSE)
             return []
-        tasks = [Task.read(path, info) for path, info in zip(words[::2], words[1::2])]
+        tasks = [Task.read(path, facts) for path, facts in read_many(frames)]
         self.more = len(tasks) >= asked
         if tasks:
             await asyncio.get_running_loop().run_in_executor(self.thread, self._link, tasks)
         return tasks
 
-    async def _ask(self, verb: str, *words) -> list[bytes]:
+    async def _consume(self) -> list[bytes]:
+        """Tell the queue what is delivered, and have it say what is next as soon as there is something."""
+        done = self._take_done()
+        try:
+            return await self._ask("consume", self.size, WAIT, *pack([json.dumps(path).encode() for path in done]), timeout=FOREVER)
+        except BaseException:
+            self.done[:0] = done
+            raise
+
+    def _take_done(self) -> list[str]:
+        done, self.done = self.done, []
+        return done
+
+    async def _ask(self, verb: str, *words, **options) -> list[bytes]:
         """Ask the queue for more, until it answers or we stop: what it hands out meanwhile is ready again when we resume."""
-        self.asked = asyncio.ensure_future(self.ask("queue", verb, self.queue, *words))
+        self.asked = asyncio.ensure_future(self.ask("queue", verb, self.queue, *words, **options))
         try:
             return await self.asked
         except asyncio.CancelledError:
@@ -283,15 +295,13 @@ class Delivery:
     # -- settling ----------------------------------------------------------------------------------------------------------
 
     async def _settle(self, tasks: list[Task]) -> None:
-        """Most are done, and say so in one message; the others each have their own story."""
-        done, stories = [], []
+        """Most are done, which is said with the next question; the others each have their own story."""
+        stories = []
         for task in tasks:
             if task.attempt.results or any(recipient.notify and "SUCCESS" in recipient.notify for recipient in task.envelope.recipients):
                 stories.append(self._conclude(task))
             else:
-                done.append(task.path)
-        if done:
-            stories.append(self._say("done", *done))
+                self.done.append(task.path)
         for error in await asyncio.gather(*stories, return_exceptions=True):
             if isinstance(error, Exception):
                 raise error
@@ -342,10 +352,10 @@ class Delivery:
         self.counters["deferred"] += 1
         await self._say("defer", task.path, round(seconds, 3), reason[:500])
 
-    async def _say(self, verb: str, *words) -> None:
+    async def _say(self, verb: str, *words, timeout: float = PATIENCE) -> None:
         """Tell the queue. When it cannot hear it the lease ends by itself, and all of this is found to have been done."""
         try:
-            await self.ask("queue", verb, self.queue, *words, timeout=PATIENCE)
+            await self.ask("queue", verb, self.queue, *words, timeout=timeout)
         except IpcError as error:
             self.log.warning("queue not told", what=verb, reason=error.text)
 

@@ -17,6 +17,7 @@ import msgspec
 from fancymail.base.clock import boot_clock
 from fancymail.base.metrics import labelled
 from fancymail.base.settings import Paths
+from fancymail.core import taken
 from fancymail.core.intake import Refusal
 from fancymail.core.orphans import Orphans
 from fancymail.core.queue import QueueManager
@@ -25,15 +26,18 @@ from fancymail.core.queue_desk import QueueDesk
 from fancymail.core.queue_node import NodeQueue
 from fancymail.core.remains import settle_remains
 from fancymail.ipc.message import IpcError, Reply
+from fancymail.ipc.packing import pack
 from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
 from fancymail.servers.containment.reach import Reach
 from fancymail.servers.running.daemon import Daemon
 from fancymail.servers.running.nodes import Alone
-from fancymail.storage.ports.queue import Fenced, IndexFailed, State
+from fancymail.storage.ports.queue import Entry, Fenced, IndexFailed, State
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.spool import PROVEN, DiskSpool
 from fancymail.storage.sqlite.database import problems
 from fancymail.storage.sqlite.queue import open_index, set_aside
+
+from .waiting import Waiting
 
 WRITERS = "smtpin smtpout mailbox"
 ENTRANTS = "smtpin"         # who makes its slots durable by itself
@@ -79,8 +83,9 @@ class QueueServer(Daemon):
         else:
             (self.index, self.spool), new, manager, self.alone = self.cluster.queue(), False, NodeQueue, Alone(self.cluster.db)
             self._on_time = lambda: self.spawn(self._tick_beside(), "tick")
+        self.waiting = Waiting(self._take)
         self.manager = manager(self.index, self.spool, options, self.thread, self.readers,
-                               alert=self.alert, note=self.log.info, counters=self.counters)
+                               alert=self._news, note=self.log.info, counters=self.counters)
         self.manager.open()
         self.manager.intake.unsynced = new
         self.desk, self.auditor = QueueDesk(self.manager), QueueAudit(self.manager)
@@ -180,6 +185,39 @@ class QueueServer(Daemon):
             entries = self.manager.take(queue, min(count, TAKE_LIMIT), caller.role)
         return list(chain.from_iterable((self.manager.path(entry), self.manager.told(entry)) for entry in entries))
 
+    @verb(callers=CONSUMERS, remember=True)
+    async def consume(self, queue: QueueName, count: Count, seconds: Seconds, *done: Raw, caller: Caller) -> AsyncIterator[Reply]:
+        """As take, but waits for the first message, at most for so many seconds, and tells of many in one parameter: JSON, a list of
+        [slot, what take tells], as many as fit. done: what is settled by now, JSON, a list of slots. One of a role waits for a queue:
+        who asks again ends what was asked before."""
+        with refusals():
+            self._require_consumer(caller, queue)
+            if done:
+                with self.alone:
+                    self.manager.done(queue, *_listed(done))
+            entries = await self.waiting.take(queue, min(count, TAKE_LIMIT), caller.role, seconds)
+        reached = False
+        try:
+            yield Reply("ok", *pack([taken.write((self.manager.path(entry), self.manager.told(entry))) for entry in entries]))
+            reached = True
+        finally:
+            if entries and not reached:         # whoever waited is gone: nobody shall wait for the end of its leases
+                self.spawn(self._give_back(queue, entries), "give back")
+
+    @verb(callers=CONSUMERS, operator=False)
+    def leave(self, queue: QueueName, *, caller: Caller) -> None:
+        """Said by a consumer that ends: its consume is answered, with nothing if there was nothing."""
+        with refusals():
+            self._require_consumer(caller, queue)
+        self.waiting.leave(queue, caller.role)
+
+    @verb(callers=CONSUMERS)
+    async def finish(self, queue: QueueName, *slots: Raw, caller: Caller) -> None:
+        """As done, and ok means that it is on the disk. slots: JSON, a list of file names, as many as fit."""
+        with refusals(), self.alone:
+            self._require_consumer(caller, queue)
+            await self.manager.finish(queue, *_listed(slots))
+
     @verb(callers=CONSUMERS)
     def done(self, queue: QueueName, *slots: SlotPath, caller: Caller) -> None:
         """Settle messages: they leave the queue."""
@@ -232,6 +270,19 @@ class QueueServer(Daemon):
         with refusals(), self.alone:
             self._require_consumer(caller, queue)
             await self.manager.reject(queue, slot, reason)
+
+    def _take(self, queue: str, count: int, role: str) -> list[Entry]:
+        with self.alone:
+            return self.manager.take(queue, count, role)
+
+    async def _give_back(self, queue: str, entries: list[Entry]) -> None:
+        with self.alone:
+            self.manager.give_back(queue, entries)
+
+    def _news(self, topic: str) -> None:
+        """There is something new in a queue."""
+        self.alert(topic)
+        self.waiting.wake(topic)
 
     def _require_consumer(self, caller: Caller, queue: str) -> None:
         """Our own consumers have one queue each."""
@@ -407,6 +458,7 @@ class QueueServer(Daemon):
 
 
 _decode_entered = msgspec.json.Decoder(list[tuple[str, Told]]).decode
+_decode_listed = msgspec.json.Decoder(list[str]).decode
 
 
 def _path(frame: bytes) -> str:
@@ -414,6 +466,13 @@ def _path(frame: bytes) -> str:
         return frame.decode()
     except UnicodeDecodeError:
         raise IpcError("5.5.4", "a slot is the file name that slot gave") from None
+
+
+def _listed(frames: tuple[bytes, ...]) -> list[str]:
+    try:
+        return [slot for frame in frames for slot in _decode_listed(frame)]
+    except msgspec.DecodeError as error:
+        raise IpcError("5.5.4", f"slots are a JSON list of file names: {error}") from None
 
 
 def _entered(frame: bytes) -> list[tuple[str, Told]]:

@@ -20,16 +20,16 @@ from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.core.commit import GroupCommit
 from fancymail.ipc.message import IpcError
+from fancymail.ipc.packing import pack
 from fancymail.servers.smtpin.slots import Ask, error_of
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.sync import FEW, Syncer
 
 PATIENCE = 60.0                      # seconds that the queue has to take what is durable
 GATHER = 0.002                       # seconds that finished slots wait for more to share their sync, when there are more
-PACE = 0.005                         # seconds between two words to the queue about finished slots
+PACE = 0.01                          # seconds between two words to the queue about finished slots
 AGAIN = 2.0                          # seconds after which it is told again what it could not take
 MOST = 400                           # messages told at once
-FRAME = 60_000                       # octets of a parameter
 
 Settle = Callable[[IpcError | None], None]
 _encode = msgspec.json.Encoder().encode
@@ -152,12 +152,5 @@ class Outbox:
 
 
 def _frames(told: list[Finished]) -> list[bytes]:
-    """What is told of slots, as many in a parameter as it holds: to send and receive one costs as much as to enter a message."""
-    frames, held, size = [], [], 0
-    for octets in [_encode((one.path, one.told)) for one in told]:
-        if held and size + len(octets) > FRAME:
-            frames.append(b"[%b]" % b",".join(held))
-            held, size = [], 0
-        held.append(octets)
-        size += len(octets) + 1
-    return [*frames, b"[%b]" % b",".join(held)]
+    """What is told of slots."""
+    return pack([_encode((one.path, one.told)) for one in told])

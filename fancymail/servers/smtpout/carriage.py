@@ -29,18 +29,21 @@ ROUND = ("5.4.6", "a loop: this address has sent the message away before")
 NO_TIME = Outcome("deferred", "4.4.5", "no time was left for it in this attempt", True)
 
 Parcels = list[tuple[Parcel, list[int]]]          # each with the indexes of its recipients
-Record = Callable[[list[RecipientResult]], Awaitable[None]]
+Record = Callable[[list[RecipientResult], bool], Awaitable[None] | None]
 
 
 class Carriage:
-    """Goes to all destinations, a few at a time. `record` makes deliveries durable as they happen."""
+    """Goes to all destinations, a few at a time. `record(delivered, last)` writes deliveries down as they happen; what it gives is awaited:
+    last: with these everybody has the message."""
 
     def __init__(self, destinations: Destinations, routes: Routes, settings: SmtpOut, record: Record | None = None) -> None:
         self.destinations, self.routes, self.settings, self.record = destinations, routes, settings, record
         self.attempt = Attempt()
+        self.wanted = 0                  # recipients
 
     async def run(self, id: str, envelope: Envelope, message: Outgoing, pending: Sequence[int]) -> Attempt:
         """Try every pending recipient once. `id` is for the log. Raises what `record` raises, after all errands have ended."""
+        self.wanted = len(pending)
         whole = Parcel(id, message.transaction(envelope), message.content)
         groups = self.routes.group(envelope.recipients, pending)
         if None in groups:
@@ -94,8 +97,12 @@ class Carriage:
         self.attempt.relayed |= {each.recipient for each in decided if each.relayed}
         self.attempt.busy |= {each.recipient for each in decided if each.busy}
         delivered = [result for result in results if result.state == "delivered"]
-        if self.record is not None and delivered:      # R9: durable before the next transaction at this destination begins
-            await self.record(delivered)
+        if self.record is None or not delivered:
+            return
+        last = len(self.attempt.results) == self.wanted and self.attempt.well
+        durable = self.record(delivered, last)
+        if durable is not None:          # R9: before the next transaction at this destination begins
+            await durable
 
 
 def _marked(parcel: Parcel, field: bytes) -> Parcel:

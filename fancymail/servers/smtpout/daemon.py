@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fancymail.base.settings import Paths
+from fancymail.core import taken
 from fancymail.core.mx import Identity
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import Address, SlotPath, verb
@@ -31,9 +32,13 @@ from .nexthop import NextHops, known_hosts, owned
 from fancymail.servers.asking.notices import QUEUES, Notices
 from .outgoing import Damaged, Outgoing, open_outgoing
 from .pool import Pool
+from .reports import Reports
 from .resolver import Limits, Resolver, name_servers
 
-BATCH = 64                           # messages of one `take`
+BATCH = 64                           # messages that are taken at once
+WAIT = 60                            # seconds that the queue waits for a message before it says that there is none
+FOREVER = 1e9                        # seconds: what it hands out must not be for somebody who has stopped listening
+PAUSE = 1.0                          # seconds after an error of the queue
 FINISH = 6.0                         # seconds that messages under way get at a stop
 _PORT = re.compile(r":(\d+)$")
 
@@ -52,19 +57,20 @@ class SmtpOutServer(Daemon):
         self.readers = ThreadPoolExecutor(2, "content")
         self.active: dict[str, asyncio.Task] = {}
         self.begun = False
-        self.woken = asyncio.Event()
+        self.room = asyncio.Event()          # a message has ended while there was no room for another
         self.pool = Pool(self.settings.smtpout, self.settings.server.hostname)
+        self.reports = Reports(self.ask, QUEUE, self.log)
         self._assemble(self.settings)
-        self.metrics.gauges["active"] = lambda: len(self.active)
+        self.metrics.gauges["active"] = lambda: len(self.active) + len(self.reports)
         self.metrics.gauges["connections"] = self.pool.count
         self.metrics.gauges["resolver_cache"] = lambda: len(self.resolver.cache)
-        self.subscribe_to("queue", QUEUE, self.woken.set)
-        self.spawn(self._consume(), "consumer")
+        self.consumer = self.spawn(self._consume(), "consumer")
         self.spawn(self._renew_leases(), "leases")
 
     async def stopping(self) -> None:
         """Let what is under way come to its end for a while; give the rest back to the queue."""
         self.draining = True
+        await self._leave()
         if self.active:
             await asyncio.wait(self.active.values(), timeout=FINISH)
         left = dict(self.active)
@@ -72,11 +78,23 @@ class SmtpOutServer(Daemon):
             task.cancel()
         if left:
             await asyncio.wait(left.values(), timeout=1.0)
-            given_back = (self.dispatch.defer(path, 0.0, "fm-smtpout was stopped", 1.0) for path in left)
+            given_back = (self.dispatch.defer(path, 0.0, "fm-smtpout was stopped", 1.0) for path in left if path not in self.reports)
             await asyncio.gather(*given_back, return_exceptions=True)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.reports.quiet(), 1.0)
         self.pool.close()
         self.resolver.close()
         self.readers.shutdown(wait=False)
+
+    async def _leave(self) -> None:
+        """Have the queue hand out nothing more; what it did meanwhile is under way then. A queue that is away keeps nobody."""
+        self.room.set()
+        try:
+            await self.ask("queue", "leave", QUEUE, timeout=1.0)
+            await asyncio.wait([self.consumer], timeout=1.0)
+        except IpcError as error:
+            self.log.debug("cannot leave", reason=error.text)
+        self.consumer.cancel()
 
     def reloaded(self, settings) -> None:
         try:
@@ -96,7 +114,7 @@ class SmtpOutServer(Daemon):
         hops = NextHops(self.resolver, identity, own.families, own.hosts, own.address_literals, known_hosts())
         destinations = Destinations(own, hops, self.pool, self._note)
         told = Notices(self.ask, settings.server.hostname, own.expire, self.readers, self.log, self.keys.secret(self.name))
-        self.dispatch = Dispatch(self.ask, own, destinations, told, self.readers, self.log, self.counters)
+        self.dispatch = Dispatch(self.ask, own, destinations, told, self.reports, self.readers, self.log, self.counters)
 
     def _note(self, event: str, **facts: object) -> None:
         self.counters[f"attempts_{event}"] += 1
@@ -140,40 +158,40 @@ class SmtpOutServer(Daemon):
     # -- taking ------------------------------------------------------------------------------------------------------------
 
     async def _consume(self) -> None:
-        """Take as many messages as there is room for; sleep until the queue has more, or room comes back."""
-        while True:
-            self.woken.clear()
+        """Take as many messages as there is room for, as soon as the queue has some."""
+        while not self.draining:
+            self.room.clear()
             wanted = min(self.settings.smtpout.messages - len(self.active), BATCH)
-            taken = await self._take(wanted) if wanted > 0 and not self.draining else []
-            for task in taken:
-                self._begin(task)
-            if wanted <= 0:            # full: somebody may hold room who only waits in vain
+            if wanted > 0:
+                for task in await self._take(wanted):
+                    self._begin(task)
+            else:                      # full: somebody may hold room who only waits in vain
                 self.pool.relieve()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.woken.wait(), 1.0)
-            elif len(taken) < wanted:
-                await self.woken.wait()
+                    await asyncio.wait_for(self.room.wait(), 1.0)
 
     async def _take(self, count: int) -> list[Task]:
         try:
             if not self.begun:         # what a killed predecessor held is ready again at once
                 await self.ask("queue", "resume", QUEUE)
                 self.begun = True
-            words = await self.ask("queue", "take", QUEUE, count)
-        except IpcError as error:      # the queue is away: its return wakes us, and so does the clock
+            frames = await self.ask("queue", "consume", QUEUE, count, WAIT, timeout=FOREVER)
+        except IpcError as error:
             self.log.debug("cannot take", reason=error.text)
+            if not self.draining:
+                await asyncio.sleep(PAUSE)
             return []
-        return [Task.read(path, info) for path, info in zip(words[::2], words[1::2])]
+        return [Task.read(path, facts) for path, facts in taken.read_many(frames)]
 
     def _begin(self, task: Task) -> None:
-        if task.path in self.active:   # handed out again although we still work on it: the first one settles it
+        if task.path in self.active or task.path in self.reports:      # handed out again although we still work on it: the first one settles it
             return
         running = self.active[task.path] = self.spawn(self.dispatch.attempt(task), f"message {task.id}")
         running.add_done_callback(lambda done: self._ended(task.path))
 
     def _ended(self, path: str) -> None:
         if len(self.active) >= self.settings.smtpout.messages:
-            self.woken.set()
+            self.room.set()
         self.active.pop(path, None)
 
     async def _renew_leases(self) -> None:

@@ -1,6 +1,6 @@
 """One message taken from the queue: looked through, carried to all its destinations, settled.
 
-    take -> look through the slot -> an errand per destination -> a report after each transaction that delivered, before the next
+    consume -> look through the slot -> an errand per destination -> a report after each transaction that delivered, before the next
          -> DSNs -> a report of the rest -> settled, or `defer`
 
 Used by servers/smtpout/daemon.py. It keeps nothing: when the process dies at any point, the queue hands the message out again, and at
@@ -13,7 +13,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +21,10 @@ from typing import NamedTuple
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.base.settings.smtpout import SmtpOut
-from fancymail.core import taken
 from fancymail.core.delivery import DELAYED, RELAYED, Attempt, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
+from fancymail.core.taken import Taken
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope
 from fancymail.mail.results import RecipientResult
@@ -42,7 +42,7 @@ PATIENCE = 30.0                      # seconds that the queue may take to answer
 
 
 class Task(NamedTuple):
-    """One message as the queue's `take` gives it. told: recipients of whose delay the sender knows."""
+    """One message as the queue gives it. told: recipients of whose delay the sender knows."""
 
     path: str
     id: str
@@ -52,20 +52,20 @@ class Task(NamedTuple):
     told: frozenset[int]
 
     @classmethod
-    def read(cls, path: bytes, info: bytes) -> Task:
-        facts = taken.read(info)
-        return cls(path.decode(), facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
+    def read(cls, path: str, facts: Taken) -> Task:
+        return cls(path, facts.id, facts.attempts, facts.pending, facts.first, who_was_told(facts.last, facts.pending))
 
 
 class Dispatch:
     """Carries messages. ask(daemon, verb, ...) is Daemon.ask; chance and clock are for tests."""
 
-    def __init__(self, ask: Callable[..., asyncio.Future], settings: SmtpOut, destinations: Destinations, told: Notices, readers: Executor,
-                 log: Log, counters: Counter, chance: Callable[[], float] = random.random, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, ask: Callable[..., asyncio.Future], settings: SmtpOut, destinations: Destinations, told: Notices, reports: Reports,
+                 readers: Executor, log: Log, counters: Counter, chance: Callable[[], float] = random.random,
+                 clock: Callable[[], float] = time.time) -> None:
         self.ask, self.settings, self.destinations, self.told = ask, settings, destinations, told
         self.readers, self.log, self.counters, self.chance, self.clock = readers, log, counters, chance, clock
         self.routes, self.schedule = Routes(settings), Schedule(settings)
-        self.reports = Reports(ask, QUEUE, log)
+        self.reports = reports
 
     async def attempt(self, task: Task) -> None:
         """Try a message once, and leave it settled, deferred or set aside."""
@@ -104,11 +104,14 @@ class Dispatch:
 
     def carriage(self, path: str = "") -> Carriage:
         """Make one for an attempt; with `path`, what is delivered is written down as it happens."""
-        async def record(delivered: list[RecipientResult]) -> None:
+        def record(delivered: list[RecipientResult], last: bool) -> Awaitable[None] | None:
             crash_point("smtpout.delivered")
-            await self.reports.tell(path, delivered)
-            crash_point("smtpout.recorded")
+            return self.reports.finish(path) if last else self._written(path, delivered)
         return Carriage(self.destinations, self.routes, self.settings, record if path else None)
+
+    async def _written(self, path: str, delivered: list[RecipientResult]) -> None:
+        await self.reports.tell(path, delivered)
+        crash_point("smtpout.recorded")
 
     async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:
         """Give up what is too old, tell the sender, write down what is not yet, and defer what is left.

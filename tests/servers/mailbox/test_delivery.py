@@ -39,11 +39,12 @@ class World:
         self.folder = folder
         self.waiting: list[tuple[str, dict]] = []
         self.said: list[tuple] = []
+        self.held: set[str] = set()
         self.quotas = {"alice@example.test": 0, "bob@example.test": 0}
         self.away: set[str] = set()
         self.alerts: list[str] = []
         self.told: list[tuple] = []
-        self.taken = asyncio.Event()
+        self.empty, self.more = asyncio.Event(), asyncio.Event()       # the consumer waits in vain; somebody sent something
         self.thread = ThreadPoolExecutor(1)
         self.counters = Counter()
         self.mailboxes = Mailboxes(MemoryMailboxes(), FileBlobs(folder / "blobs"), wall=lambda: NOW)
@@ -59,14 +60,29 @@ class World:
             if words[0] not in self.quotas:
                 raise IpcError("5.1.1", "no such user")
             return [words[0].encode(), b"%d" % self.quotas[words[0]]]
-        if verb == "take":
-            given, self.waiting = self.waiting[:words[1]], self.waiting[words[1]:]
+        if verb == "consume":
+            queue, count, _, *done = words
+            self.settle(queue, [path for frame in done for path in json.loads(frame)])
             if not self.waiting:
-                self.taken.set()
-            return [word for path, info in given for word in (path.encode(), json.dumps(info).encode())]
-        if verb != "resume":
+                self.more.clear()
+                self.empty.set()
+                await self.more.wait()
+            given, self.waiting = self.waiting[:count], self.waiting[count:]
+            self.held |= {path for path, _ in given}
+            return [json.dumps(given).encode()]
+        if verb == "leave":
+            self.more.set()
+        elif verb == "done":
+            self.settle(*words[:1], words[1:])
+        elif verb != "resume":
             self.said.append((verb, *words))
         return []
+
+    def settle(self, queue: str, paths) -> None:
+        """What is settled already may be told again."""
+        if news := [path for path in paths if path in self.held]:
+            self.said.append(("done", queue, *news))
+            self.held.difference_update(news)
 
     async def tell(self, envelope, notice, path) -> bool:
         if "queue" in self.away:
@@ -83,14 +99,15 @@ class World:
         return path
 
     def again(self, path: str, **facts) -> None:
+        self.more.set()
         self.waiting.append((path, {"id": path[-26:], "attempts": 1, "first": NOW - 5, "size": 1, "pending": [0], **facts}))
 
     async def run(self) -> None:
         """Let the consumer work until the queue is empty and all is settled."""
         self.delivery.stopped = False
         running = asyncio.create_task(self.delivery.run())
-        self.taken.clear()
-        await self.taken.wait()
+        self.empty.clear()
+        await self.empty.wait()
         self.delivery.stop()
         await running
 
@@ -148,29 +165,32 @@ async def test_contents_are_durable_before_rows_and_rows_before_the_queue_hears(
     monkeypatch.setattr(world.mailboxes, "deliver", note("rows", world.mailboxes.deliver))
     world.push("alice@example.test", content=LARGE)
     await world.run()
-    assert [step for step in steps if step not in ("resume", "take", "quota")] == ["link", "sync", "rows", "done", "release"]
+    assert [step for step in steps if step not in ("resume", "quota", "leave")] == [
+        "consume", "link", "sync", "rows", "release", "consume"]
+    assert world.verbs == ["done"]
 
 
 async def test_a_batch_is_done_in_one_message(world):
     world.delivery.batch = world.delivery.size = 5
     paths = [world.push("alice@example.test", content=CONTENT + b"%d" % number) for number in range(12)]
     await world.run()
-    assert [(verb, len(words)) for verb, _, *words in world.said] == [("done", 5), ("done", 5), ("done", 2)]
+    assert [(verb, len(words)) for verb, _, *words in world.said] == [("done", 5), ("done", 7)]
     assert [path for _, _, *words in world.said for path in words] == paths
     assert [message.uid for message in world.inbox()] == list(range(1, 13))
     assert [message.length for message in world.inbox()] == [len(CONTENT) + len(str(number)) for number in range(12)]
 
 
-async def test_the_queue_is_asked_again_when_it_may_have_more_and_only_then(world):
+async def test_the_next_batch_is_asked_for_beside_a_full_one_and_behind_others(world):
     takes, ask = [], world.delivery.ask
 
     async def listen(daemon, verb, *words, **options):
+        if verb != "consume":
+            return await ask(daemon, verb, *words, **options)
+        delivered = len(world.inbox())
         answer = await ask(daemon, verb, *words, **options)
-        if verb == "take":
-            takes.append(len(answer) // 2)
-            if len(takes) == 2:                     # while these are delivered somebody sends one more
-                world.push("alice@example.test", content=CONTENT + b"late")
-                world.delivery.woken.set()
+        takes.append((delivered, len(json.loads(answer[0]))))
+        if len(takes) == 2:                         # while these are delivered somebody sends one more
+            world.push("alice@example.test", content=CONTENT + b"late")
         return answer
     world.delivery.ask = listen
     world.delivery.batch = world.delivery.size = 4
@@ -178,11 +198,11 @@ async def test_the_queue_is_asked_again_when_it_may_have_more_and_only_then(worl
         world.push("alice@example.test", content=CONTENT + b"%d" % number)
     running = asyncio.create_task(world.delivery.run())
     async with asyncio.timeout(10):
-        while len(world.said) < 3:
+        while len(world.inbox()) < 7:
             await asyncio.sleep(0)
     for _ in range(20):
         await asyncio.sleep(0)
-    assert takes == [4, 2, 1] and len(world.inbox()) == 7
+    assert takes == [(0, 4), (0, 2), (6, 1)] and len(world.inbox()) == 7
     world.delivery.stop()
     await running
 
@@ -192,7 +212,7 @@ async def test_the_first_batches_are_small(world):
     asked, ask = [], world.delivery.ask
 
     async def listen(daemon, verb, *words, **options):
-        asked.append((verb, *words[1:]) if verb in ("take", "resume") else None)
+        asked.append((verb, *words[1:2]) if verb in ("consume", "resume") else None)
         return await ask(daemon, verb, *words, **options)
     world.delivery.ask = listen
     for number in range(200):
@@ -200,7 +220,7 @@ async def test_the_first_batches_are_small(world):
     await world.run()
     await world.run()
     taken = [each for each in asked if each]
-    assert taken[:8] == [("resume",), ("take", 1), ("take", 2), ("take", 4), ("take", 8), ("take", 16), ("take", 32), ("take", 64)]
+    assert taken[:8] == [("resume",), *(("consume", count) for count in (1, 2, 4, 8, 16, 32, 64))]
     assert taken.count(("resume",)) == 1
     assert len(world.inbox()) == 200
 
@@ -421,7 +441,8 @@ async def test_the_queue_is_away(world):
     take = world.ask
 
     async def gone_after_take(daemon, verb, *words, **options):
-        if verb == "done":
+        if verb == "done" or verb == "consume" and words[3:]:
+            world.empty.set()
             raise IpcError("4.4.1", "no answer from queue")
         return await take(daemon, verb, *words, **options)
     world.delivery.ask = gone_after_take

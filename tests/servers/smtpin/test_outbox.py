@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import fancymail.servers.smtpin.outbox as outbox_module
+from fancymail.ipc.packing import pack
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.servers.smtpin.outbox import Finished, Outbox
 from fancymail.storage.ports.spool import Told
@@ -110,7 +111,7 @@ async def test_a_queue_that_is_quick_is_told_of_many_together_all_the_same(house
 
 
 async def test_a_parameter_is_never_longer_than_may_be(house, monkeypatch):
-    monkeypatch.setattr(outbox_module, "FRAME", 250)
+    monkeypatch.setattr(outbox_module, "pack", lambda items: pack(items, 250))
     paths = [house.finish(number) for number in range(5)]
     await until(lambda: house.queue.asked)
     house.queue.answer_all()

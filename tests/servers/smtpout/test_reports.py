@@ -70,3 +70,48 @@ async def test_results_of_thousands_are_one_request_of_their_own(queue, reports)
     assert (verb, path) == ("result", "/many") and len(parts) > 1 and all(len(part) <= PART for part in parts)
     queue.answer(b"1")
     await telling
+
+
+async def test_the_ends_of_a_while_are_told_together(queue, reports, monkeypatch):
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.PACE", 0.0)
+    for number in range(3):
+        reports.finish(f"/{number}")
+    await until(lambda: queue.asked)
+    assert queue.asked == [("queue", "finish", "outgoing", b'["/0","/1","/2"]')] and "/0" in reports
+    quiet = asyncio.ensure_future(reports.quiet())
+    queue.answer()
+    await quiet
+    assert "/0" not in reports
+    await reports.quiet()
+
+
+async def test_an_end_behind_another_waits_for_company(queue, reports, monkeypatch):
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.PACE", 3600.0)
+    reports._told_at = -3600.0
+    reports.finish("/0")
+    await until(lambda: queue.asked)
+    reports.finish("/1")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(queue.asked) == 1 and "/1" in reports
+    reports._due.cancel()
+
+
+async def test_an_end_is_told_until_the_disk_takes_it(queue, reports, monkeypatch):
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.AGAIN", 0.0)
+    reports.finish("/0")
+    for times, status in enumerate(("4.4.1", "4.3.0", "4.4.1"), 1):
+        await until(lambda: len(queue.asked) == times)
+        queue.fail(status)
+    await until(lambda: len(queue.asked) == 4)
+    assert "/0" in reports
+    queue.answer()
+    await reports.quiet()
+
+
+async def test_an_end_that_is_refused_is_told_no_more(queue, reports):
+    reports.finish("/0")
+    await until(lambda: queue.asked)
+    queue.fail("5.5.4")
+    await reports.quiet()
+    assert len(queue.asked) == 1 and "/0" not in reports
