@@ -1,20 +1,16 @@
 """Fixtures for the words of the field: samples of real mail, and a counter that shows that work grows with size only."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-CORPORA = Path(__file__).parents[2] / ".." / "shared" / "corpora"
+from tests.samples_kit import sample_messages
 
 
 @pytest.fixture
 def samples():
-    """All sample messages as (name, octets); skips where the corpora are missing."""
-    files = sorted(CORPORA.glob("**/*.eml"))
-    if not files:
-        pytest.skip("the sample messages of ../shared/corpora are missing")
-    return [(str(path.relative_to(CORPORA)), path.read_bytes()) for path in files]
+    """All sample messages as (name, octets)."""
+    return sample_messages()
 
 
 @pytest.fixture

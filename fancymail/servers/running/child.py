@@ -68,14 +68,14 @@ def identity(user: str, group: str) -> tuple[int, int]:
 
 
 def give_state(paths: Paths, uid: int, gid: int) -> None:
-    """Make the folders of the suite and give them to the account that it will run as; what is deeper is the daemons' own."""
+    """Make the folders of the suite and give them, and the files that root makes there, to the account that it will run as."""
     paths.create()
     folders = [paths.state, paths.keys, paths.tls, paths.queues, paths.mail, paths.blobs, paths.log.parent, paths.run]
     for folder in folders:
         os.chown(folder, uid, gid)
-    for file in [paths.config, paths.demo, paths.log, *paths.tls.glob("*.pem"), *paths.run.glob("*.sock")]:
-        if file.exists() and not file.is_symlink():
-            os.chown(file, uid, gid)
+    for file in [paths.config, paths.demo, paths.log, *paths.keys.iterdir(), *paths.tls.glob("*.pem"), *paths.run.glob("*.sock")]:
+        if file.exists() and file.lstat().st_nlink == 1 and not file.is_symlink():      # whoever was here may have planted another's name
+            os.chown(file, uid, gid, follow_symlinks=False)
 
 
 def drop_root(user: str, uid: int, gid: int) -> None:
