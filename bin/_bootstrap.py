@@ -80,8 +80,8 @@ def _wanted():
 
 
 def _installed(extra):
-    """Whether the environment was made from these files; the test extra holds all that a run without it needs."""
-    for name in {extra, "test"}:
+    """Whether the environment was made from these files; the test extra holds all that a run without it needs, a larger one all of that."""
+    for name in {extra, "test", "test,fuzz"} if extra in ("", "test") else {extra}:
         try:
             with open(_stamp(name)) as file:
                 if file.read().strip() == _wanted() and os.access(PYTHON, os.X_OK):
