@@ -34,7 +34,7 @@ REOPEN_INTERVAL = 2.0       # seconds between looks whether the file is still th
 PIPE_CHUNK = 4096           # octets that a pipe or terminal takes without blocking once poll says so (PIPE_BUF)
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+,<>\[\]{}()~^*%$#!?&|-]+")
-_ALL_PLAIN = re.compile(rf"(?:{_PLAIN.pattern}\0)*+")
+_QUOTED = re.compile(r"[ ';=`]")         # what _PLAIN leaves out of printable ASCII, but for what is escaped
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 _SECRET_NAMES = frozenset("pass password passwd passphrase secret token credential credentials private_key".split())
 
@@ -220,14 +220,21 @@ def _text_line(daemon: str, level: str, event: str, facts: dict) -> str:
     return head + " facts=too-long\n"
 
 
+def _number(value: object) -> str:
+    """A number as text; of anything else something that no plain line can have."""
+    return str(value) if type(value) is int else _shown(value, VALUE_LIMITS[0]) if type(value) is float else "\n"
+
+
 def _plain_facts(facts: dict) -> str | None:
-    """The facts of a short line in which nothing has to be hidden, cut or quoted, as of most; looked at all together."""
-    values = [str(value) if type(value) is int else value if type(value) is str else "" for value in facts.values()]
-    together = "\0".join([*values, ""])
-    if len(together) > LINE_LIMIT // 4 or together.count("\0") != len(values) or not _ALL_PLAIN.fullmatch(together):
+    """The facts of a short line in which nothing has to be hidden, cut or escaped, as of most; looked at all together."""
+    values = [value if type(value) is str else _number(value) for value in facts.values()]
+    together = "".join(values)
+    if len(together) > LINE_LIMIT // 4 or not (together.isascii() and together.isprintable()) or '"' in together or "\\" in together:
         return None
     if not _SECRET_NAMES.isdisjoint(facts):
         return None
+    if "" in values or _QUOTED.search(together):
+        values = [f'"{value}"' if not value or _QUOTED.search(value) else value for value in values]
     return "".join([f" {name}={value}" for name, value in zip(facts, values)])
 
 

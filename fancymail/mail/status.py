@@ -149,6 +149,8 @@ def safe_text(text: str | bytes, limit: int = TEXT_LIMIT) -> str:
     """Make text fit for one line: printable ASCII, runs of anything else become one "?", white space one space."""
     if isinstance(text, bytes):
         text = text[:limit * 4].decode("utf-8", "replace")
+    elif len(text) <= limit and text.isascii() and text.isprintable() and "  " not in text and text == text.strip():
+        return text                  # as nearly all
     text = " ".join(text[:limit * 4].split())
     text = _UNSAFE.sub("?", text)
     return text if len(text) <= limit else text[:limit - 3] + "..."

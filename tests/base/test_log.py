@@ -48,6 +48,17 @@ def test_one_that_is_not_plain_among_plain_ones(settings, path, value, shown):
     assert path.read_text().rstrip("\n").endswith(f"x before=plain odd={shown} size=12")
 
 
+@given(values=st.lists(VALUES | st.booleans() | st.text(st.characters(max_codepoint=127), max_size=40), max_size=8))
+def test_a_line_that_is_made_together_is_that_of_its_facts(values, tmp_path_factory):
+    path = tmp_path_factory.mktemp("log") / "log"
+    log = Log("x", LogSettings(console="never"), path)
+    log.info("y", **{f"fact{index}": value for index, value in enumerate(values)})
+    log.close()
+    line = path.read_text().partition(" x info y")[2]
+    if sum(map(len, line)) < LINE_LIMIT // 4:
+        assert line == "".join(f" fact{index}={escape(value)}" for index, value in enumerate(values)) + "\n"
+
+
 @pytest.mark.parametrize("format", ["text", "json"])
 @given(event=st.text(max_size=300), values=st.lists(VALUES, max_size=30))
 def test_any_facts_make_one_short_printable_line(format, event, values, tmp_path_factory):

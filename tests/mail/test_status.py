@@ -60,3 +60,8 @@ def test_safe_text_is_cut():
 def test_safe_text_is_always_one_printable_line(text, limit):
     safe = safe_text(text, limit)
     assert len(safe) <= limit and safe.isascii() and (not safe or safe.isprintable())
+
+
+@given(text=st.text(st.characters(max_codepoint=127), max_size=60), limit=st.integers(5, 70))
+def test_safe_text_of_text_and_of_its_octets_are_the_same(text, limit):
+    assert safe_text(text, limit) == safe_text(text.encode(), limit)

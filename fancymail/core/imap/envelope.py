@@ -7,12 +7,14 @@ one rendering does for all. The number of addresses is bounded, whatever a heade
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from fancymail.mail.addresses import Group, Mailbox, entries
 from fancymail.mail.headers import Headers
 from fancymail.mail.imap.strings import nstring, string
 
 MOST_ADDRESSES = 1_000              # of one field; "a,a,a,..." would grow sixteenfold
+SHORT = 200                         # octets of a field that is remembered
 
 # The spellings that nearly all mail has: Name <local@domain>, <local@domain> and local@domain. What else there is goes through mail.addresses.
 _USUAL = re.compile(rb'(?:(?:(?:"([ !#-\[\]-~]*+)"|([A-Za-z0-9][A-Za-z0-9 !#$%&\'*+/=?^_`{|}~-]*+)) ?)?<([A-Za-z0-9!#$%&\'*+/=?^_`{|}~-]++'
@@ -36,6 +38,12 @@ def envelope(headers: Headers, most: int = MOST_ADDRESSES) -> bytes:
 
 def address_list(values: list[bytes], most: int = MOST_ADDRESSES) -> bytes:
     """All fields of one name as one address list, NIL if they hold nothing."""
+    if len(values) == 1 and len(values[0]) <= SHORT and most == MOST_ADDRESSES:
+        return _short_list(values[0])
+    return _list(values, most)
+
+
+def _list(values: list[bytes], most: int) -> bytes:
     found: list[bytes] = []
     for value in values:
         if usual := usual_addresses(value, most - len(found)):
@@ -45,6 +53,12 @@ def address_list(values: list[bytes], most: int = MOST_ADDRESSES) -> bytes:
             break
         found += [_group(entry) if isinstance(entry, Group) else _mailbox(entry) for entry in entries(value, most - len(found))]
     return b"(%b)" % b"".join(found) if found else b"NIL"
+
+
+@lru_cache(256)
+def _short_list(value: bytes) -> bytes:
+    """Few write to a mailbox, and much of it says the same To."""
+    return _list([value], MOST_ADDRESSES)
 
 
 def usual_addresses(value: bytes, most: int) -> list[tuple[bytes, bytes, bytes]] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from hashlib import blake2b
 
 from fancymail.core.imap import html, parts, structure
@@ -27,6 +28,7 @@ SHOWN = 16_384                      # octets of a text that a preview is taken f
 TEXT = 1_048_576                    # characters of searchable text
 HEADER_TEXT = 65_536                # characters of searchable header
 FIELDS = 16_384                     # octets of the fields that listings ask for
+SHORT = 200                         # octets of a list of addresses that is remembered
 MOST_IDS = 100                      # ancestors of a message: the root and the nearest
 DAY = 86_400
 
@@ -82,6 +84,10 @@ def _sort_keys(value: bytes | None) -> tuple[str, str]:
     """RFC 5256 3: the mailbox of the first address; RFC 5957 3: its display name, the address where it has none."""
     if not value:
         return "", ""
+    return _usual_keys(value) if len(value) <= SHORT else _keys(value)
+
+
+def _keys(value: bytes) -> tuple[str, str]:
     if usual := usual_addresses(value, 1):
         name, local, domain = (octets.decode("ascii") for octets in usual[0])
         return fold(local), fold(decode_words(name) if name else f"{local}@{domain}")
@@ -92,6 +98,9 @@ def _sort_keys(value: bytes | None) -> tuple[str, str]:
         return "", ""
     shown = first.display or (f"{first.local}@{first.domain}" if first.domain else first.local)
     return fold(first.local), fold(shown)
+
+
+_usual_keys = lru_cache(256)(_keys)       # a mailbox hears from few, and much of it says the same To
 
 
 def _header_texts(headers: Headers) -> tuple[str, dict[str, str]]:
