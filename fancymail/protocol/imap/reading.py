@@ -83,8 +83,9 @@ class CommandReader(Engine):
         while not (self.busy or self.closing or self.want_tls or self.want_deflate):
             if self._leaving and not self.idle and self._append is None:
                 return self.leave()
-            event = self._steps.popleft() if self._steps else self._read()
-            if event is None:
+            if self._steps:
+                event = self._steps.popleft()
+            elif not self.inbox and not self._intake.due or (event := self._read()) is None:
                 return None
             if event is not True:
                 self._event = event
@@ -94,9 +95,7 @@ class CommandReader(Engine):
         return None
 
     def _read(self) -> c.Command | bool | None:
-        """Take one piece; True when it needed no decision, None when nothing has arrived."""
-        if not self.inbox and not self._intake.due:
-            return None
+        """Take one piece; True when it needed no decision, None when it has not arrived."""
         before = self.state == NOT_AUTHENTICATED
         limits = self.options.limits
         piece = self._intake.next(limits.line_before_login if before else limits.line)

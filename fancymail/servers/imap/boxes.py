@@ -86,41 +86,41 @@ async def status_(session: ImapSession, event: c.Status) -> None:
     """STATUS."""
     place = await find(session, event.mailbox)
     place.need("r")
-    session.engine.untagged(r.status(event.mailbox, await _counted(session, place, event.items), session.engine.utf8))
+    session.engine.untagged(await _said(session, event.mailbox, place, event.items))
     session.finish()
 
 
-async def _counted(session: ImapSession, place: Place, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
-    """The items of STATUS, with the one that no counter knows: what EXPUNGE would free (RFC 9208 4.1.4)."""
-    told = counters(session, place.mailbox, items)
-    if "DELETED-STORAGE" not in items or not place.mailbox.deleted:
-        return told
+async def _deleted_storage(session: ImapSession, place: Place) -> int:
+    """What EXPUNGE would free (RFC 9208 4.1.4), which no counter knows."""
     reader = session.reader.open(place.owner, place.mailbox.id)
     loaded = await reader.load()
     marked = uidset.ranges(uid for uid, flags in zip(loaded.uids, loaded.flags) if flags & DELETED)
-    octets = sum(size for _, size in await reader.columns(("size",), marked))
-    return [(item, octets if item == "DELETED-STORAGE" else value) for item, value in told]
+    return sum(size for _, size in await reader.columns(("size",), marked))
 
 
-# Items of STATUS that no question to the store needs.
-_COUNTERS: dict[str, Callable[[ImapSession, Mailbox], int | str | None]] = {
-    "MESSAGES": lambda session, box: box.messages,
-    "UIDNEXT": lambda session, box: box.uidnext,
-    "UIDVALIDITY": lambda session, box: box.uidvalidity,
-    "UNSEEN": lambda session, box: box.unseen,
-    "DELETED": lambda session, box: box.deleted,
-    "SIZE": lambda session, box: box.octets,
+async def _said(session: ImapSession, name: str, place: Place, items: tuple[str, ...]) -> bytes:
+    """The line of STATUS."""
+    told = counters(session, place.mailbox, items)
+    if "DELETED-STORAGE" in items and place.mailbox.deleted:
+        octets = await _deleted_storage(session, place)
+        told = [(item, octets if item == "DELETED-STORAGE" else value) for item, value in told]
+    return r.status(name, told, session.engine.utf8)
+
+
+# Items of STATUS: those that are counters of the mailbox, and those that are made of them.
+_COUNTED = {"MESSAGES": "messages", "UIDNEXT": "uidnext", "UIDVALIDITY": "uidvalidity", "UNSEEN": "unseen", "DELETED": "deleted", "SIZE": "octets",
+            "MAILBOXID": "objectid"}
+_MADE: dict[str, Callable[[ImapSession, Mailbox], int]] = {
     "RECENT": lambda session, box: max(0, box.uidnext - box.recent_floor) if box.messages else 0,
     "HIGHESTMODSEQ": lambda session, box: max(1, box.highestmodseq),
     "APPENDLIMIT": lambda session, box: session.daemon.settings.imap.append_limit,
-    "MAILBOXID": lambda session, box: box.objectid,
     "DELETED-STORAGE": lambda session, box: 0,
 }
 
 
 def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
     """The items of STATUS."""
-    return [(item, _COUNTERS[item](session, box)) for item in items]
+    return [(item, getattr(box, _COUNTED[item]) if item in _COUNTED else _MADE[item](session, box)) for item in items]
 
 
 async def list_(session: ImapSession, event: c.List) -> None:
@@ -153,7 +153,7 @@ async def _beside(session: ImapSession, event: c.List, name: str, place: Place) 
     """STATUS, MYRIGHTS and METADATA of one line."""
     lines, utf8 = [], session.engine.utf8
     if event.status and place.allows("r"):
-        lines.append(r.status(name, await _counted(session, place, event.status), utf8))
+        lines.append(await _said(session, name, place, event.status))
     if "MYRIGHTS" in event.returns:
         lines.append(r.myrights(name, place.rights, utf8))
     if event.metadata and place.allows("r"):

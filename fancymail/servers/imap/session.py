@@ -17,7 +17,6 @@ from fancymail.mail.mailbox import INBOX
 from fancymail.protocol.imap import responses as r
 from fancymail.protocol.imap.commands import Fetch, Login, SaslCancelled, SaslStep
 from fancymail.protocol.imap.server import ImapServer
-from fancymail.servers.asking.store import MailStore
 from fancymail.servers.doors.connection import Connection, Session
 from fancymail.servers.doors.eager import begin
 from fancymail.servers.imap import append, boxes, catenate, finding, rights, selected, talk, watching
@@ -26,7 +25,7 @@ from fancymail.servers.imap.login import Entrance
 from fancymail.servers.imap.places import Place
 from fancymail.servers.imap.refusals import Refusal, code_of
 from fancymail.storage.ports.mailboxes import StoreFailed
-from fancymail.storage.ports.reader import MailboxGone, Reader
+from fancymail.storage.ports.reader import MailboxGone
 
 if TYPE_CHECKING:
     from fancymail.servers.imap.daemon import ImapDaemon
@@ -40,6 +39,8 @@ class ImapSession(Session):
 
     def __init__(self, daemon: ImapDaemon, connection: Connection, engine: ImapServer) -> None:
         self.daemon, self.connection, self.engine = daemon, connection, engine
+        self.reader, self.store = daemon.reader, daemon.store       # where mailboxes are read, and where they are changed
+        self.most = engine.options.message_limit                    # messages that one command works on, 0 for all (RFC 9738)
         self.account = ""
         self.box: Box | None = None
         self.view: View | None = None
@@ -56,21 +57,6 @@ class ImapSession(Session):
         self._ending = ""               # the word with which the session ends once its command is through
         self._timer: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None   # while a command takes its time
-
-    @property
-    def reader(self) -> Reader:
-        """Where mailboxes are read."""
-        return self.daemon.reader
-
-    @property
-    def most(self) -> int:
-        """How many messages one command works on, 0 for all (RFC 9738)."""
-        return self.engine.options.message_limit
-
-    @property
-    def store(self) -> MailStore:
-        """Where mailboxes are changed."""
-        return self.daemon.store
 
     def handle(self, event) -> Awaitable | None:
         """Decide about one event; most decisions wait for nothing."""
@@ -226,7 +212,7 @@ class ImapSession(Session):
             notices, self.notices = self.notices, []
             engine.untagged(*notices)
         if view is not None:
-            may_expunge = own or not numbers and not engine.numbers_follow()
+            may_expunge = own or not numbers and not (engine.inbox and engine.numbers_follow())
             if self.contexts or self.watches:
                 watching.flush(self, may_expunge, uid)
             elif lines := view.flush(may_expunge, uid):
