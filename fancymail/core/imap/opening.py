@@ -15,6 +15,9 @@ from fancymail.mail.imap.strings import mailbox_name
 from fancymail.mail.mailbox import DELIMITER, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges, compress
 
+FACTS = (b"* OK [UIDVALIDITY %d] UIDs are valid\r\n* OK [UIDNEXT %d] The next UID, at least\r\n* OK [HIGHESTMODSEQ %d] Nothing changed after it\r\n"
+         b"* OK [MAILBOXID (%b)] Whatever its name is\r\n")
+
 
 def opening(view: View) -> list[bytes]:
     """The untagged responses of SELECT (RFC 9051 6.3.2; RFC 3501 6.3.1 for who has not enabled IMAP4rev2)."""
@@ -25,13 +28,9 @@ def opening(view: View) -> list[bytes]:
     else:
         view.meet(1, view.last)
         lines += view.count_recent() or [b"* 0 RECENT\r\n"]
-        unseen = next((place for place, flags in enumerate(islice(view.whole()[1], view.count), 1) if not flags & SEEN), 0)
-        if unseen:
+        if box.unseen and (unseen := next((place for place, flags in enumerate(islice(view.whole()[1], view.count), 1) if not flags & SEEN), 0)):
             lines.append(b"* OK [UNSEEN %d] The first unseen message\r\n" % unseen)
-    lines += [b"* OK [UIDVALIDITY %d] UIDs are valid\r\n" % box.uidvalidity,
-              b"* OK [UIDNEXT %d] The next UID, at least\r\n" % max(box.uidnext, view.last + 1),
-              b"* OK [HIGHESTMODSEQ %d] Nothing changed after it\r\n" % max(1, view.image.modseq),
-              b"* OK [MAILBOXID (%b)] Whatever its name is\r\n" % box.objectid.encode()]
+    lines.append(FACTS % (box.uidvalidity, max(box.uidnext, view.last + 1), max(1, view.image.modseq), box.objectid.encode()))
     return lines
 
 

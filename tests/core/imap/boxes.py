@@ -8,6 +8,7 @@ from array import array
 from fancymail.core.imap.image import LOG, BoxImage
 from fancymail.core.imap.ranges import compress
 from fancymail.mail import uidset
+from fancymail.mail.mailbox import SEEN
 from fancymail.storage.ports.mailboxes import Mailbox, State
 from fancymail.storage.ports.reader import Changes, Loaded
 
@@ -24,7 +25,8 @@ class Box:
 
     @property
     def mailbox(self) -> Mailbox:
-        return Mailbox(1, "INBOX", 77, self.uidnext, self.modseq, 0, "", 1, "F77", len(self.states), 0, 0, 0, 1, 0)
+        unseen = sum(not bits & SEEN for bits, _ in self.states.values())
+        return Mailbox(1, "INBOX", 77, self.uidnext, self.modseq, 0, "", 1, "F77", len(self.states), unseen, 0, 0, 1, 0)
 
     def add(self, *flags: int) -> list[int]:
         self.modseq += 1

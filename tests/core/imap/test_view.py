@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -285,7 +286,7 @@ def test_opening_says_the_mailbox():
     assert lines[:4] == [
         b"* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Junk)\r\n",
         b"* OK [PERMANENTFLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Junk \\*)] Kept for ever\r\n", b"* 3 EXISTS\r\n", b"* 0 RECENT\r\n"]
-    codes = [line.split(b"[")[1].split(b"]")[0] for line in lines[4:]]
+    codes = re.findall(rb"\* OK \[(.*?)\] ", b"".join(lines[4:]))
     assert codes == [b"UNSEEN 2", b"UIDVALIDITY 77", b"UIDNEXT 7", b"HIGHESTMODSEQ 1", b"MAILBOXID (F77)"]
     view = View(box.image(), read_only=True)
     view.rev2 = True
