@@ -24,10 +24,10 @@ def take(path: Path) -> int | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file; a file that is not there is held by nobody."""
+    """Whether a process holds the lock of a file; a file that is not there is held by nobody. Who may only read may ask."""
     try:
-        with open(path, "r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except FileNotFoundError:
@@ -43,11 +43,7 @@ def write(descriptor: int) -> None:
 
 def holder(path: Path) -> int | None:
     """Return the pid of the supervisor that runs here, or None."""
-    if not path.exists():
-        return None
-    descriptor = take(path)
-    if descriptor is not None:
-        os.close(descriptor)
+    if not is_held(path):
         return None
     text = path.read_text().strip()
     return int(text) if text.isdecimal() else None
