@@ -34,14 +34,10 @@ class Rest:
                 return end.value
 
 
-async def _go_on(rest: Rest) -> object:
-    return await rest
-
-
-def begin(coroutine: Coroutine) -> Coroutine | None:
+def begin(coroutine: Coroutine) -> Rest | None:
     """Run a coroutine until it has to wait; return what is left to be awaited, None when it is through. Raises what it raises."""
     try:
         future = coroutine.send(None)
     except StopIteration:
         return None
-    return _go_on(Rest(coroutine, future))
+    return Rest(coroutine, future)
