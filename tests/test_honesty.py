@@ -24,8 +24,10 @@ def parsed() -> dict[Path, ast.Module]:
 
 
 def called(function: ast.AST) -> set[str]:
-    """The last words of all that a function calls."""
-    return {ast.unparse(node.func).rpartition(".")[2] for node in ast.walk(function) if isinstance(node, ast.Call)}
+    """The last words of all that a function calls, or gives to others to call."""
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+    given = {argument.id for call in calls for argument in call.args if isinstance(argument, ast.Name)}
+    return given | {ast.unparse(call.func).rpartition(".")[2] for call in calls}
 
 
 def judges_itself(function: ast.AST) -> bool:

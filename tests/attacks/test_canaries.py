@@ -78,7 +78,7 @@ WEDGES = {                  # what is wedged, in which way, and whose honest cli
     "every password is wrong": ("imap", lambda daemons: setattr(daemons["auth"].passwords, "verify", lambda *words: False)),
     "nothing is delivered": ("smtpin", lambda daemons: daemons["mailbox"].delivery.stop()),
     "the queue takes nothing over": ("smtpout", lambda daemons: setattr(daemons["queue"].manager, "push", _never)),
-    "nothing is taken to be sent": ("smtpout", lambda daemons: setattr(daemons["smtpout"], "_take", _never))}
+    "what is taken is not sent": ("smtpout", lambda daemons: setattr(daemons["smtpout"], "_begin", lambda task: None))}
 
 
 @pytest.mark.parametrize("what", WEDGES)
