@@ -38,6 +38,7 @@ from .resolver import Limits, Resolver, name_servers
 BATCH = 64                           # messages that are taken at once
 WAIT = 60                            # seconds that the queue waits for a message before it says that there is none
 FOREVER = 1e9                        # seconds: what it hands out must not be for somebody who has stopped listening
+GATHER = 0.01                        # seconds after some until more are asked for: what comes meanwhile comes together
 PAUSE = 1.0                          # seconds after an error of the queue
 FINISH = 6.0                         # seconds that messages under way get at a stop
 _PORT = re.compile(r":(\d+)$")
@@ -163,8 +164,11 @@ class SmtpOutServer(Daemon):
             self.room.clear()
             wanted = min(self.settings.smtpout.messages - len(self.active), BATCH)
             if wanted > 0:
-                for task in await self._take(wanted):
+                tasks = await self._take(wanted)
+                for task in tasks:
                     self._begin(task)
+                if 0 < len(tasks) < wanted:
+                    await asyncio.sleep(GATHER)
             else:                      # full: somebody may hold room who only waits in vain
                 self.pool.relieve()
                 with suppress(TimeoutError):
