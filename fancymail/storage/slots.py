@@ -180,7 +180,7 @@ class Slot:
         self.content_offset, self.content_length = 0, status.st_size
         self._whole = b""
         try:
-            head = os.pread(descriptor, AT_ONCE, 0)
+            head = os.pread(descriptor, min(status.st_size, AT_ONCE), 0)
             if head[:len(MAGIC)] == MAGIC:
                 self._read_header(head, status.st_size)
             elif head[:len(EMPTIED)] == EMPTIED:
