@@ -134,7 +134,8 @@ WRONG = ["FETCH 1", "FETCH 9 FLAGS", "FETCH 0 FLAGS", "FETCH x FLAGS", "FETCH 1 
          "CREATE INBOX", "CREATE box", "MOVE 1 no-such-box", "FETCH 1:2,, FLAGS", "STORE 1 +FLAGS (\\Nonsense)", "UID FETCH 1:* (FLAGS) x"]
 
 
-SAMPLES = sample_files()[::7]
+# Whole messages: a literal holds no NUL, and not every server takes a header without a body.
+SAMPLES = [path for path in sample_files() if b"\0" not in (octets := path.read_bytes()) and re.search(rb"\n\r?\n", octets)][::7]
 
 
 class SameCommands:
@@ -202,8 +203,6 @@ class SameCommands:
     def test_real_mail_keeps_every_octet(self, servers, path):
         """Size, header and text of sample messages: both have to say what was appended."""
         content = re.sub(rb"\r?\n", b"\r\n", path.read_bytes())
-        if b"\0" in content:
-            pytest.skip("holds NUL, which no literal may")
         found = []
         for wire in servers:
             wire.ask("CREATE real")
