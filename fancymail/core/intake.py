@@ -1,9 +1,10 @@
 """How messages come into the queue: slots are given; they come back by push, by enter, or are found after a crash.
 
 Part of core/queue.py. `push` makes durable what somebody wrote: all pushes that arrive while one sync runs share the next one
-(core/commit.py). A slot whose sync failed is burnt: the kernel tells of a lost write once and then says that all is well, so it is never
-tried again. `enter` takes what its writer has made durable already: then the slot file is the message, and its row only says so. What a
-crash kept from being entered, `adopt` finds by the file itself.
+(core/commit.py). First the slots, then their rows: a row that a power cut left without its slot would pass for a message that was damaged, and
+a push of it that is repeated for one that is there. A slot whose sync failed is burnt: the kernel tells of a lost write once and then says that
+all is well, so it is never tried again. `enter` takes what its writer has made durable already: then the slot file is the message, and its row
+only says so. What a crash kept from being entered, `adopt` finds by the file itself.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Intake:
                  pushed: Callable[[list[Entry]], None], note: Callable[..., None], counters: Counter, wall: Callable[[], float]) -> None:
         self.index, self.spool, self.options, self.thread, self.readers = index, spool, options, thread, readers
         self.pushed, self.note, self.counters, self.wall = pushed, note, counters, wall
+        self.slots = GroupCommit(self._sync_slots, thread, finish=self._synced)
         self.commit = GroupCommit(self._sync, thread, write=self._write, finish=self._committed, between=self._tidy)
         self.before = EVERYTHING
         self.unsynced = False
@@ -117,7 +119,7 @@ class Intake:
                 continue
             if written and not (id in self._pushing or self._is_known(id)):
                 self._adopting.add(id)
-                self._pushing[id] = wait = self.commit.join(self._entry(queue, id, written, written.sha256))
+                self._pushing[id] = wait = self._store(self._entry(queue, id, written, written.sha256))
                 found.append((id, wait))
         done = await asyncio.gather(*(wait for _, wait in found), return_exceptions=True)
         adopted = [id for (id, _), error in zip(found, done) if error is None]
@@ -148,6 +150,12 @@ class Intake:
             await self.commit.join()
         except (OSError, IndexFailed) as error:
             raise Refusal("4.3.0", f"the queue could not store it: {error}") from error
+
+    async def idle(self) -> None:
+        """Wait until nothing is under way."""
+        while self._pushing:
+            await asyncio.wait([asyncio.ensure_future(push) for push in self._pushing.values()])
+        await self.commit.idle()
 
     def when_durable(self, call: Callable[[], None]) -> None:
         """Call once all that was written before is on the disk; never, if it cannot be brought there."""
@@ -209,8 +217,18 @@ class Intake:
         if written.sha256 is None:
             self._pushing[id] = asyncio.ensure_future(self._push_bare(queue, id, written))
         else:
-            self._pushing[id] = self.commit.join(self._entry(queue, id, written, written.sha256))
+            self._pushing[id] = self._store(self._entry(queue, id, written, written.sha256))
         return self._pushing[id]
+
+    def _store(self, entry: Entry) -> Awaitable:
+        """Make a slot durable, and then its row; ends when both are, or raises."""
+        storing = asyncio.ensure_future(self._stored(entry))
+        storing.add_done_callback(lambda done: done.cancelled() or done.exception())     # whoever pushed may be gone
+        return storing
+
+    async def _stored(self, entry: Entry) -> None:
+        await self.slots.join(entry)
+        await self.commit.join(entry)
 
     def _is_known(self, id: str) -> bool:
         return id not in self._given and (self.was_ended(id) or self.index.find(id) is not None)
@@ -230,11 +248,10 @@ class Intake:
         """A slot without header: nobody said what its content should be, so what it is now becomes the record."""
         try:
             digest = await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.digest, queue, id)
-            joined = self.commit.join(self._entry(queue, id, written, digest))
         except BaseException:
             self._pushing.pop(id, None)
             raise
-        await joined
+        await self._store(self._entry(queue, id, written, digest))
 
     def _entry(self, queue: str, id: str, written: Written, digest: bytes) -> Entry:
         envelope = written.envelope
@@ -253,8 +270,15 @@ class Intake:
             self.index.add(entries)
             self.before = entries[0].seq
 
-    def _sync(self, entries: list[Entry]) -> None:
+    def _sync_slots(self, entries: list[Entry]) -> None:
         self.spool.sync([(entry.queue, entry.id) for entry in entries])
+
+    def _sync(self, entries: list[Entry]) -> None:
+        self.spool.sync(())
+
+    def _synced(self, entries: list[Entry], error: BaseException | None) -> None:
+        if error is not None:
+            self._committed(entries, error)
 
     def _committed(self, entries: list[Entry], error: BaseException | None) -> None:
         self.before = EVERYTHING

@@ -7,7 +7,7 @@ behind when it died comes in by `adopted`. Index calls suspend whoever makes the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from fancymail.base.crash import crash_point
 from fancymail.storage.ports.queue import Entry, IndexFailed, State
@@ -36,6 +36,10 @@ class NodeIntake(Intake):
     async def adopt(self, queue: str, ids: Iterable[str]) -> list[str]:
         """A whole slot without a row was never promised, or is what is left of a message that another node settled."""
         return []
+
+    def _store(self, entry: Entry) -> Awaitable:
+        """The bucket and the database are asked in their order by one sync."""
+        return self.commit.join(entry)
 
     def _write(self, entries: list[Entry]) -> None:
         self.unsynced = False

@@ -65,6 +65,14 @@ async def test_what_was_written_into_slots_of_the_process_before_is_found(house)
     assert house.take(5) == [path]
 
 
+async def test_a_slot_is_durable_before_its_row_is_written(house, monkeypatch):
+    path, sync, seen = house.written(), house.spool.sync, []
+    monkeypatch.setattr(house.spool, "sync", lambda slots: (seen.append((list(slots), house.index.find(os.path.basename(path)))), sync(slots)))
+    await house.queue.push("incoming", path)
+    (first, row), (_, later) = seen
+    assert first == [("incoming", os.path.basename(path))] and row is None and later is not None
+
+
 async def test_what_was_found_is_durable_before_a_push_of_it_says_so(house, monkeypatch):
     path, synced, sync = house.written(), [], house.spool.sync
     monkeypatch.setattr(house.spool, "sync", lambda slots: (synced.extend(slots), sync(slots)))

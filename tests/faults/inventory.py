@@ -50,7 +50,7 @@ async def inventory(state: Path) -> Holdings:
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
-                    _look(state / "queues" / ASIDE.get(row.text(1), name) / row.text(0), holdings)
+                    _look([state / "queues" / place / row.text(0) for place in (ASIDE.get(row.text(1), name), name)], holdings)
             holdings.wrong = await audited(state, queue)
     return holdings
 
@@ -75,11 +75,12 @@ def _looked(auditor: MailboxAudit) -> Books:
     return books
 
 
-def _look(path: Path, holdings: Holdings) -> None:
+def _look(places: list[Path], holdings: Holdings) -> None:
+    """What is set aside may lie in its queue still, if its row was on the disk before its new name: fm-queue looks in both, too."""
     try:
-        with read_slot(path) as slot:
+        with read_slot(next(filter(Path.exists, places))) as slot:
             slot.verify()
             content = slot.read()
             holdings.messages += [(recipient.address, content) for recipient in slot.envelope.recipients]
-    except (OSError, SlotError, AttributeError):
-        holdings.torn.append(path.name)
+    except (OSError, SlotError, AttributeError, StopIteration):
+        holdings.torn.append(places[0].name)

@@ -40,6 +40,7 @@ class Book:
     def broken(self, found: Holdings) -> Iterator[str]:
         """What was promised and is not so."""
         yield from found.wrong
+        yield from (f"a row without its slot: {id}" for id in found.torn)
         names = [(recipient, match[1].decode(), content) for recipient, content in found.messages if (match := MARK.search(content))]
         here = {(recipient, name) for recipient, name, _ in names}
         for name in set(self.said["acked"]) - self.ended:

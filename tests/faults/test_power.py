@@ -5,6 +5,7 @@ Queue and mailbox store lie on the same filesystem, so each cut hits both, in wh
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 
 import pytest
@@ -50,3 +51,20 @@ def test_power_cuts_under_load(tmp_path, kind, seed, cuts):
             until_acked(laboratory, 50)
         laboratory.reckon()
         laboratory.suite.down()             # before the disk goes
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="there is no unshare")
+@pytest.mark.parametrize("kind", ["ext4", "xfs"])
+def test_a_disk_that_another_namespace_still_holds(kind):
+    with disk(kind) as mounted:
+        (mounted.mount / "kept").write_text("kept")
+        subprocess.run(["sync", "-f", mounted.mount], check=True)
+        holder = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; exec sleep 60"], stdout=subprocess.PIPE)
+        try:
+            holder.stdout.readline()
+            mounted.cut_power()
+            mounted.boot()
+            assert (mounted.mount / "kept").read_text() == "kept"
+        finally:
+            holder.kill()
+            holder.communicate()

@@ -113,7 +113,7 @@ class QueueServer(Daemon):
         self.timer.cancel()
         for door in self.server.doors:
             door.wire.deafen()          # a push that we cannot keep any more is kept by the next process, not refused by us
-        await self.manager.intake.commit.idle()
+        await self.manager.intake.idle()
         await self.server.finish(1.0)
         self.thread.shutdown()
         self.readers.shutdown()
