@@ -15,6 +15,7 @@ from tests.servers.smtpout.fakemx import FakeMx
 from tests.servers.smtpout.test_smtpout import House, zone
 
 ROOT = Path(__file__).parents[2]
+PATIENT = {"connect_timeout": 30.0, "command_timeout": 30.0, "final_timeout": 30.0}        # on a busy machine nothing may be put off
 CHILD = "import sys; from fancymail.servers.running.launch import launch; launch('smtpout', sys.argv[1:])"
 
 
@@ -57,12 +58,12 @@ def leases_end(house: House) -> None:
 
 @pytest.mark.parametrize("point, times", [("smtpout.delivered", 2), ("smtpout.recorded", 1)])
 async def test_delivered_once_more_at_most(tmp_path, point: str, times: int) -> None:
-    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port, recipients=1) as house:
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port, recipients=1, **PATIENT) as house:
         house.daemon = Idle
         write_settings(house, tmp_path)
         path = await house.push("1@x.test", "2@x.test", "3@x.test")
         async with child(tmp_path, f"{point}:2") as process:        # dies at the second of three transactions
-            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+            assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
         leases_end(house)
         async with child(tmp_path):
             await house.settled(path)
@@ -71,12 +72,12 @@ async def test_delivered_once_more_at_most(tmp_path, point: str, times: int) -> 
 
 
 async def test_a_failure_is_told_once(tmp_path) -> None:
-    async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+    async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port, **PATIENT) as house:
         house.daemon = Idle
         write_settings(house, tmp_path)
         path = await house.push("1@x.test")
         async with child(tmp_path, "smtpout.told:1") as process:
-            assert await asyncio.wait_for(process.wait(), 20) == -signal.SIGKILL
+            assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
         await house.notice()
         leases_end(house)
         async with child(tmp_path):
