@@ -6,26 +6,12 @@ import asyncio
 import json
 import os
 
-import pytest
 import zmq
 
 from fancymail.core.taken import read_many
-from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.ports.queue import State
 from tests.servers.queue.test_queue import pushed, refused, text
-from tests.servers_kit import operator, running
-
-
-@pytest.fixture
-async def daemon(tmp_path):
-    async with running(QueueServer, tmp_path) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-async def door(daemon, tmp_path):
-    with operator(tmp_path, "queue") as client:
-        yield client
+from tests.servers_kit import operator
 
 
 async def consumed(door, *words, timeout: float = 20.0) -> list[str]:

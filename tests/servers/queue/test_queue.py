@@ -22,18 +22,6 @@ from tests.servers_kit import operator, running
 ENVELOPE = Envelope("a" * 26, "alice@example.test", [Recipient("bob@example.test"), Recipient("eve@example.org")])
 
 
-@pytest.fixture
-async def daemon(tmp_path):
-    async with running(QueueServer, tmp_path) as daemon:
-        yield daemon
-
-
-@pytest.fixture
-async def door(daemon, tmp_path):
-    with operator(tmp_path, "queue") as client:
-        yield client
-
-
 async def text(door, *request) -> list[str]:
     return [param.decode() for param in await door.call(*request)]
 
