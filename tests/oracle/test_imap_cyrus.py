@@ -37,7 +37,7 @@ NO_CHARSET = "RFC 2045 5.2: a text without a charset is US-ASCII; Cyrus leaves t
 EMPTY_HEADER = "a part that is no message has no header of its own; Cyrus answers with an empty line"
 NO_CODE = "RFC 5530 3 leaves it to the server: Cyrus says in words that there is one already, or none"
 NO_LINE_END = "Cyrus does not find what stands in quoted-printable on a last line without its end"
-EIGHT_BITS = "RFC 5322 2.2: a header is ASCII; Cyrus puts X for each octet that is not, where we keep what came"
+EIGHT_BITS = "RFC 5322 2.2: a header is ASCII; Cyrus puts X for each octet that is not, ours writes it anew without UTF8=ACCEPT (RFC 6858)"
 DIFFERENT = {"mail attachment_pdf_lf": EIGHT_BITS,
              "2 BODY.PEEK[1]": DELIMITER, "3 BODY.PEEK[2]": DELIMITER, "3 BODY.PEEK[2.TEXT]": DELIMITER, "3 BODY": DELIMITER,
              "3 BODYSTRUCTURE": DELIMITER, "3 FULL": DELIMITER, "2 BODY": NO_CHARSET, "2 BODYSTRUCTURE": NO_CHARSET, "2 FULL": NO_CHARSET,
