@@ -1,6 +1,6 @@
 """The operator's side of the queue: look at messages, hold, release, retry and drop them.
 
-Used by servers/queue/daemon.py. Messages are chosen by id or file name, by `all`, or by conditions that must all be true:
+Used by servers/queue/operating.py. Messages are chosen by id or file name, by `all`, or by conditions that must all be true:
 
     state=deferred  sender=*@example.org  recipient=*@example.net  older=3600  younger=60  larger=1000000
 

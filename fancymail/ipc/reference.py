@@ -26,6 +26,7 @@ def verb_tables(daemons: dict[str, type], base: type) -> str:
     parts = ["### Every daemon\n\n", _table(common.values())]
     for name, daemon in daemons.items():
         own = [verb for verb in verbs_of(daemon).values() if common.get(verb.name) != verb]
+        own.sort(key=lambda verb: verb.method not in vars(daemon))          # what it has from another class comes last
         parts += [f"### {name}\n\n", _table(own)]
     return "".join(parts)
 

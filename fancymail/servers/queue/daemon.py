@@ -1,7 +1,7 @@
 """fm-queue: slots, pushes and pops; the only daemon that opens STATE/queues.
 
-Thin: every verb is a method of core/queue.py (the rules) or core/queue_desk.py (the operator), asked with values that the verb's
-declaration has checked. Here live the threads, the clock and the timers. It never reads the content of a message.
+Thin: every verb is a method of core/queue.py (the rules), asked with values that the verb's declaration has checked; those of the operator
+are in operating.py. Here live the threads, the clock and the timers. It never reads the content of a message.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from fancymail.core.queue_node import NodeQueue
 from fancymail.core.remains import settle_remains
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.packing import pack
-from fancymail.ipc.verb import Caller, Count, Flag, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
+from fancymail.ipc.verb import Caller, Count, Json, QueueName, Raw, Seconds, SlotPath, Text, verb
 from fancymail.servers.containment.reach import Reach
 from fancymail.servers.running.daemon import Daemon
 from fancymail.servers.running.nodes import Alone
 from fancymail.storage.ports.queue import Entry, Fenced, IndexFailed, State
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.spool import PROVEN, DiskSpool
-from fancymail.storage.sqlite.database import problems
-from fancymail.storage.sqlite.queue import open_index, set_aside
+from fancymail.storage.sqlite.queue import open_index
 
+from .operating import OperatorVerbs
+from .refusals import refusals
 from .waiting import Waiting
 
 WRITERS = "smtpin smtpout mailbox"
@@ -48,20 +49,7 @@ MENDED = 12                 # signs of life of a node between two looks for mess
 TAKE_LIMIT = 256            # messages of one `take`: two frames for each must fit into one answer
 
 
-class refusals:
-    """`with refusals():` turns what the rules refuse into the error of a verb."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, Refusal):
-            raise IpcError(error.status, error.text) from None
-        if isinstance(error, (IndexFailed, OSError)):
-            raise IpcError("4.3.0", f"the queue's disk refuses: {error}") from error
-
-
-class QueueServer(Daemon):
+class QueueServer(OperatorVerbs, Daemon):
     """The mail queue."""
 
     name = "queue"
@@ -293,86 +281,6 @@ class QueueServer(Daemon):
         """Whoever took over a daemon has its queues and no other; the operator, and whom the settings grant a verb, have all."""
         if not own and caller.role in WRITERS.split():
             raise IpcError("5.7.1", f"role {caller.role} has nothing to do with this queue")
-
-    # -- the operator --------------------------------------------------------------------------------------------------
-
-    @verb
-    async def queues(self) -> AsyncIterator[Reply]:
-        """List the queues: name ; ready ; leased ; deferred ; held ; dead ; corrupt ; octets for each, then ok."""
-        rows = self.desk.queues()
-        yield Reply("ok", len(rows))
-        for row in rows:
-            yield Reply("queue", *row)
-        yield Reply("ok")
-
-    @verb
-    async def messages(self, queue: QueueName, limit: Count = 100, *which: Text) -> AsyncIterator[Reply]:
-        """List messages: id ; state ; size ; sender ; recipients ; attempts ; pushed ; due ; reason for each, then ok."""
-        with refusals():
-            count = 0
-            yield Reply("ok")
-            async for entry in self.desk.chosen(queue, *which):
-                yield Reply("message", entry.id, entry.state.name.lower(), entry.size, entry.sender, entry.recipients,
-                            entry.attempts, entry.pushed, entry.due, entry.reason)
-                count += 1
-                if count >= limit:
-                    break
-            yield Reply("ok", count)
-
-    @verb
-    def show(self, queue: QueueName, slot: Text) -> dict:
-        """Tell all that is known of one message, as JSON."""
-        with refusals():
-            return self.desk.show(queue, slot)
-
-    @verb
-    async def hold(self, queue: QueueName, *which: Text) -> int:
-        """Keep messages from being handed out: slots, `all`, or conditions as sender=*@example.org; answers how many."""
-        with refusals(), self.alone:
-            return await self.desk.hold(queue, *which)
-
-    @verb
-    async def release(self, queue: QueueName, *which: Text) -> int:
-        """End the hold of messages, chosen as for hold."""
-        with refusals(), self.alone:
-            return await self.desk.release(queue, *which)
-
-    @verb
-    async def retry(self, queue: QueueName, *which: Text) -> int:
-        """Make deferred, dead or (if whole) corrupt messages ready now, chosen as for hold."""
-        with refusals(), self.alone:
-            return await self.desk.retry(queue, *which)
-
-    @verb
-    async def drop(self, queue: QueueName, *which: Text) -> int:
-        """Remove messages for good, telling nobody; chosen as for hold."""
-        with refusals(), self.alone:
-            return await self.desk.drop(queue, *which)
-
-    @verb
-    async def audit(self) -> dict:
-        """Lay the books open, as JSON by queue: accepted, how many ended in which way, how many are here in which state, the difference
-        (0: every message is accounted for), rows whose file is missing and whole slots that no row names."""
-        await self.settled.wait()
-        with refusals():
-            return {queue: books.told() for queue, books in (await self.auditor.books()).items()}
-
-    @verb
-    async def mend(self, adopt: Flag = False) -> dict:
-        """Repair what can be: counters, rows whose file is gone (they end as lost), a tally that does not add up (what was accepted is
-        counted again); with adopt take in whole slots that no row names. A damaged index is put aside, and the daemon begins anew with
-        one made from the slots. Answers how many of each, and the changes of the tally in words, as JSON."""
-        if self.cluster is not None:
-            raise IpcError("5.5.0", "the index of a cluster is its database's to keep whole")
-        await self.settled.wait()
-        with refusals():
-            index = self.paths.queues / "index.db"
-            if wrong := await self.loop.run_in_executor(self.readers, problems, index):
-                self.log.error("index damaged", reason="; ".join(wrong)[:500])
-                set_aside(index)
-                self.stop()
-                return {"damaged": len(wrong)}
-            return await self.auditor.mend(adopt)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
