@@ -53,6 +53,7 @@ class Intake:
         self.before = EVERYTHING
         self.unsynced = False
         self.broken = ""                # why nothing can be made durable at the moment
+        self.works_again = asyncio.Event()      # it can be, and could not: what was found meanwhile has no row yet
         self._pushing: dict[str, Awaitable] = {}
         self._given: set[str] = set()           # ids that we gave and that did not come back: nothing to look up
         self._burnt: set[str] = set()
@@ -320,6 +321,7 @@ class Intake:
             self.index.restart_log()
             if self.broken:
                 self.note("sync works again")
+                self.works_again.set()
             self.broken = ""
         except (OSError, IndexFailed) as error:
             self.broken = str(error)

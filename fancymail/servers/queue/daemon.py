@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from itertools import chain
 
 import msgspec
@@ -332,8 +332,11 @@ class QueueServer(OperatorVerbs, Daemon):
             self.timer = self.loop.call_later(max(wait, 0), self._on_time)
 
     async def _sweep(self) -> None:
-        """At the start, for what a crash left, and every hour."""
+        """At the start, for what a crash left, every hour, and when the disk works again: what was found while it refused has no row, though
+        its writer may have been answered that we have it."""
+        again = self.manager.intake.works_again
         while True:
+            again.clear()
             try:
                 removed = await self.orphans.sweep(list(self.settings.queue.queues))
                 self.counters["orphans_removed"] += removed
@@ -342,7 +345,8 @@ class QueueServer(OperatorVerbs, Daemon):
             except (IndexFailed, OSError, Refusal) as error:
                 self.log.error("disk refuses", reason=str(error))
             self.swept.set()
-            await asyncio.sleep(SWEEP)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(again.wait(), SWEEP)
 
     async def _settle_remains(self) -> None:
         """After a crash, once: rows whose file is gone have ended."""

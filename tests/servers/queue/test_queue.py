@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
+import threading
 
 import msgspec
 import pytest
@@ -16,6 +18,7 @@ from fancymail.ipc.security import KeyRing
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.results import RecipientResult, dump
 from fancymail.servers.queue.daemon import QueueServer
+from fancymail.storage.ports.spool import Told
 from fancymail.storage.slots import write_slot
 from tests.servers_kit import operator, running
 
@@ -70,6 +73,27 @@ async def test_many_at_once(door):
     assert await text(door, "pop", "incoming", 100) == paths[12:]
     await door.call("done", "incoming", *paths)
     assert not any(map(os.path.exists, paths)) and await text(door, "take", "incoming", 5) == []
+
+
+async def test_what_is_entered_while_the_disk_refuses_it_as_found_does_not_wait_for_an_hour(daemon, door, monkeypatch):
+    await daemon.swept.wait()
+    path, = await text(door, "slot", "incoming")
+    write_slot(path, ENVELOPE, b"Subject: x\r\n\r\nhi\r\n")          # durable by its writer, who answered 250
+    begun, told = threading.Event(), threading.Event()
+
+    def refusing(slots):
+        begun.set()
+        told.wait(10)
+        raise OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(daemon.spool, "sync", refusing)
+    finding = asyncio.ensure_future(daemon.manager.recover("incoming"))
+    await asyncio.get_running_loop().run_in_executor(None, begun.wait, 10)
+    daemon.manager.enter("incoming", [(path, Told(20, b"", "a" * 26, "alice@example.test", ["bob@example.test"], 1))])    # it is known, it hears
+    told.set()
+    assert await finding == 0 and await text(door, "take", "incoming", 1) == []
+    monkeypatch.undo()
+    daemon.manager.tick()                                               # looks whether the disk works again
+    assert path in (await text(door, "consume", "incoming", 1, 10))[0]
 
 
 async def test_settling(door):
