@@ -1,6 +1,7 @@
 """Dovecot's POP3, IMAP and LMTP in their fast form (login processes that stay), over a Maildir or its own format (sdbox).
 
-Its fsync settings are its defaults (mail_fsync = optimized: LMTP and APPEND sync what they save).
+Its fsync settings are its defaults (mail_fsync = optimized: LMTP and APPEND sync what they save, flags are not synced) unless `fsync` says
+otherwise: with "always" it says OK to a change of flags, too, when that is on the disk.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ auth_username_format = %Ln
 default_internal_user = dovecot
 default_login_user = dovenull
 mail_location = {layout}:{folder}/mail/%n
+mail_fsync = {fsync}
 mail_max_userip_connections = 0
 maildir_very_dirty_syncs = yes
 mail_uid = {uid}
@@ -112,9 +114,10 @@ class Dovecot(Peer):
     password = "secret"
     user = USER
 
-    def __init__(self, folder: Path, layout: str = "maildir", room=None, lmtp: bool = False) -> None:
+    def __init__(self, folder: Path, layout: str = "maildir", room=None, lmtp: bool = False, fsync: str = "optimized") -> None:
         super().__init__(folder, room)
-        self.layout, self.imap_port, self.lmtp_port = layout, free_port(), free_port() if lmtp else 0
+        self.layout, self.fsync = layout, fsync
+        self.imap_port, self.lmtp_port = free_port(), free_port() if lmtp else 0
 
     def start(self) -> None:
         self.maildir = self.own(self.folder / "mail" / USER)
@@ -123,7 +126,8 @@ class Dovecot(Peer):
             self.own(self.maildir / name)
         (self.folder / "state").mkdir(exist_ok=True)
         uid, gid = self.room.identity("benchmail")
-        names = dict(folder=self.folder, port=self.port, imap_port=self.imap_port, layout=self.layout, uid=uid, gid=gid, lmtp_port=self.lmtp_port)
+        names = dict(folder=self.folder, port=self.port, imap_port=self.imap_port, layout=self.layout, fsync=self.fsync, uid=uid, gid=gid,
+                     lmtp_port=self.lmtp_port)
         text = (CONF + (LMTP if self.lmtp_port else "")).format(lmtp=" lmtp" if self.lmtp_port else "", **names)
         (self.folder / "dovecot.conf").write_text(text)
         subprocess.run(self.room.command(["dovecot", "-c", str(self.folder / "dovecot.conf")]), check=True,

@@ -1,9 +1,14 @@
-"""IMAP beside Dovecot with its own format (sdbox): the works of bench/imap.py, wall milliseconds until the last octet, servers in turn."""
+"""IMAP beside Dovecot with its own format (sdbox): the works of bench/imap.py, wall milliseconds until the last octet, servers in turn.
+
+What writes is measured twice: beside Dovecot as it comes, and beside one that promises what ours does, flags on the disk before OK.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Mapping
+
+import msgspec
 
 from bench import imap
 from bench.peers import Dovecot, FancyMail
@@ -13,6 +18,8 @@ from bench.turns import Bench, Place
 
 PEERS = ("dovecot",)
 MESSAGES = 10_000
+SYNCING = "Dovecot, mail_fsync=always"
+ALIKE = "Beside a Dovecot whose changes of flags, too, are on the disk before its OK, as ours are (`mail_fsync = always`):"
 WRITES = ("APPEND", "STORE", "COPY", "MOVE", "EXPUNGE", "messages/s")
 
 
@@ -24,20 +31,28 @@ def dovecot(place: Place) -> Dovecot:
     return Dovecot(place.server, layout="sdbox", room=place.room("dovecot"))
 
 
+def syncing(place: Place) -> Dovecot:
+    return Dovecot(place.server, layout="sdbox", room=place.room("dovecot"), fsync="always")
+
+
 def run(bench: Bench) -> list[Row]:
-    return measured(bench, {Dovecot.name: dovecot, OURS: suite}, bench.count(MESSAGES, 500))
+    return measured(bench, {Dovecot.name: dovecot, OURS: suite, SYNCING: syncing}, bench.count(MESSAGES, 500), only={SYNCING: "writes"})
 
 
 def page(result: Result) -> str:
-    return beside(result, Dovecot.name, MESSAGES)
+    if SYNCING not in result.servers():
+        return beside(result, Dovecot.name, MESSAGES)
+    works = {row.work for row in result.rows if row.server == SYNCING}
+    written = [row for row in result.rows if row.work in works]
+    return f"{beside(result, Dovecot.name, MESSAGES)}\n\n{ALIKE}\n\n{beside(msgspec.structs.replace(result, rows=written), SYNCING, MESSAGES)}"
 
 
-def measured(bench: Bench, makers: Mapping[str, Callable], messages: int, repeat: int = 2, only: str = "") -> list[Row]:
-    """The works of bench/imap.py, or only some, on each server in turn; `repeat`: how often a work is done in a round."""
-    options = argparse.Namespace(messages=messages, rounds=repeat, connections=50, only=only)
+def measured(bench: Bench, makers: Mapping[str, Callable], messages: int, repeat: int = 2, only: Mapping[str, str] | None = None) -> list[Row]:
+    """The works of bench/imap.py on each server in turn; `only`: of which servers only a part; `repeat`: how often a work is done in a round."""
     rows: dict[tuple[str, str], Row] = {}
     for _ in range(bench.rounds):
         for name, make in makers.items():
+            options = argparse.Namespace(messages=messages, rounds=repeat, connections=50, only=(only or {}).get(name, ""))
             with bench.place() as place, make(place) as server:
                 for work, (wall, cpu) in imap.measure(server, options).items():
                     row = rows.setdefault((work, name), Row(work=work, server=name, facts={"messages": messages}, rounds=[]))
