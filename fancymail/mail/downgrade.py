@@ -1,9 +1,11 @@
-"""A message in UTF-8 for a client that reads ASCII headers only: fields are written anew or left out (RFC 6858, with RFC 2047 and 2231).
+"""A message in UTF-8 for a client that reads ASCII headers only: fields are written anew (RFC 6858, with RFC 2047 and 2231).
 
-Used by servers/pop3 and core/imap/surrogate.py as a message goes out; nothing is stored. RFC 6858 lets more be lost than has to be: here an address
-whose domain alone is not in ASCII stays one that can be written to (in A-labels), and parameters are said by RFC 2231 (as RFC 6857 has both), since
-an attachment wants its name. Headers only, those of parts and of messages in messages too; a body is never touched.
-`Downgrade` takes a message in pieces and holds back no more than one header. Whatever comes in, no octet over 127 is in a header that goes out.
+Used by servers/pop3 and core/imap/surrogate.py as a message goes out; nothing is stored. RFC 6858 lets more be lost than has to be, and a copy of a
+mailbox wants all: an address whose domain alone is not in ASCII stays one that can be written to (in A-labels), parameters are said by RFC 2231,
+comments by RFC 2047, and what has no form in ASCII is kept as `Downgraded-NAME` (all as RFC 6857 has it). Only what is UTF-8 is written anew:
+fields with other octets are no mail of RFC 6532, and go out as they came, as they always did.
+Headers only, those of parts and of messages in messages too; a body is never touched. `Downgrade` takes a message in pieces and holds back no more
+than one header.
 """
 
 from __future__ import annotations
@@ -28,10 +30,11 @@ NOWHERE = "invalid@internationalized-address.invalid"       # RFC 6858 2.1: wher
 # RFC 6858 2.1: addresses elsewhere are none; nobody shall send a notification, or believe a delivery, to an address that was made up.
 ADDRESSES = frozenset((b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc", b"resent-from", b"resent-sender", b"resent-to", b"resent-cc",
                        b"resent-bcc"))
-TEXTS = frozenset((b"subject", b"comments", b"content-description", b"thread-topic"))
+TEXTS = frozenset((b"subject", b"comments", b"content-description", b"thread-topic", b"organization"))
 STRUCTURED = {b"content-type": lambda value: ("/".join((found := parse_type(value))[:2]), found[2]), b"content-disposition": parse_token}
 
 _QUESTIONS = bytes(range(128)) + b"?" * 128
+_COMMENT = re.compile(r"\(([^()\\]*)\)")
 _DOMAIN = re.compile(r"[A-Za-z0-9.\-]+|\[[A-Za-z0-9.:\-]+\]")
 
 
@@ -74,37 +77,56 @@ def unreadable(octets: bytes) -> bytes:
 
 
 def ascii_header(header: bytes) -> bytes:
-    """A header section, with its empty line or without, in ASCII. One that is in ASCII stays as it is."""
+    """A header section, with its empty line or without, with all that is UTF-8 in it said in ASCII. Other octets of old stay as they are."""
     if header.isascii():
         return header
     end, _ = find_end(header)
     found, position = [], 0
     for field in iterate(header, 0, end, FIELDS):
         line, position = header[field.start:field.end], field.end
-        found.append(line if line.isascii() else _field(header[field.start:field.value - 1], field.name, unfold(header[field.value:field.end])))
+        found.append(_field(header[field.start:field.value - 1], field.name, unfold(header[field.value:field.end])) if _utf8(line) else line)
     rest = header[position:]
-    found.append(rest if rest.isascii() else header[end:])          # more than FIELDS of them
-    return unreadable(b"".join(found))
+    found.append(rest if not _utf8(rest) else unreadable(rest))          # more than FIELDS of them, or no fields
+    return b"".join(found)
+
+
+def _utf8(octets: bytes) -> bool:
+    """Whether octets are text in UTF-8 beyond ASCII: what RFC 6532 lets into headers, and Latin-1 of old hardly ever is."""
+    try:
+        return not octets.isascii() and bool(octets.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _field(label: bytes, name: bytes, value: bytes) -> bytes:
-    """A field that is not in ASCII; nothing if it cannot be said otherwise (RFC 6858 2.4)."""
-    if name in ADDRESSES:
-        lines = list(_addresses(value))
-    elif name == b"return-path":
-        lines = _path(value)
-    elif name in TEXTS:
-        lines = encode_words(decode_words(value), 60)
-    elif name in STRUCTURED:
-        word, parameters = STRUCTURED[name](value)
-        lines = [piece for one in parameters for piece in _parameter(*one)]
-        lines = [word] * (word not in ("", "/")) + lines
-        lines = [line + ";" for line in lines[:-1]] + lines[-1:]
-    else:
-        lines = []
-    if not lines or not label.isascii():
+    """A field that is not in ASCII. One that cannot be said in its own form is kept under another name (as RFC 6857 does)."""
+    if not label or not label.isascii():                # no field
         return b""
+    lines = _said(name, value)
+    if not lines:
+        label, lines = b"Downgraded-" + label, encode_words(decode_words(value), 40)
     return label.rstrip() + b": " + "\r\n ".join(lines).replace("?= =?", "?=\r\n =?").encode("ascii", "replace") + b"\r\n"
+
+
+def _said(name: bytes, value: bytes) -> list[str]:
+    """A value in its own form, to be joined by folding; nothing if it cannot be said so."""
+    if name in ADDRESSES:
+        return list(_addresses(value))
+    if name == b"return-path":
+        return _path(value)
+    if name in TEXTS or name.startswith(b"x-"):
+        return encode_words(decode_words(value), 60)
+    if name in STRUCTURED:
+        word, parameters = STRUCTURED[name](value)
+        lines = [word] * (word not in ("", "/")) + [piece for one in parameters for piece in _parameter(*one)]
+        return [line + ";" for line in lines[:-1]] + lines[-1:]
+    plain = _COMMENT.sub(_comment, value.decode())
+    return [plain.strip()] if plain.isascii() else []
+
+
+def _comment(match: re.Match[str]) -> str:
+    """RFC 2047 5: encoded words may stand in the comments of a date or a trace."""
+    return match[0] if match[0].isascii() else f"({' '.join(encode_words(decode_words(match[1]), 40))})"
 
 
 def _addresses(value: bytes) -> Iterator[str]:

@@ -7,7 +7,7 @@ LIMIT parameters, and never more than LIMIT sections of one: a gap in the number
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from .charset import clean, decode, guess, known
 from .words import decode_words
@@ -80,6 +80,22 @@ def parameter(parameters: Parameters, name: str) -> str:
     return decode_words(plain.encode("latin-1", "replace"))
 
 
+def joined(parameters: Parameters) -> Parameters:
+    """Return parameters with long values in one piece: `name`, or `name*` where a section is percent-encoded (RFC 2231 6: so IMAP shows them)."""
+    if not any(["*" in name for name, _ in parameters]):
+        return parameters
+    whole = {name: _in_one(name, sections) for name, sections in _numbered(parameters).items() if 0 in sections}
+    result, replaced = {}, {name for name, _, _ in whole.values()}
+    for name, value in parameters:
+        match = _SECTION.fullmatch(name)
+        base, number = (match[1], match[2]) if match else ("", None)
+        if base in whole and number is not None and int(number) < whole[base][2]:
+            result.setdefault(*whole[base][:2])
+        elif name not in replaced:
+            result[name] = value
+    return tuple(result.items())
+
+
 def raw_parameter(parameters: Parameters, name: str) -> str:
     """Return the value of a parameter with its octets as latin-1 (a boundary), sections joined but not decoded."""
     values = dict(parameters)
@@ -92,6 +108,29 @@ def raw_parameter(parameters: Parameters, name: str) -> str:
             break
         pieces.append(piece)
     return "".join(pieces)
+
+
+def _numbered(parameters: Parameters) -> dict[str, dict[int, tuple[str, bool]]]:
+    """Sections by name and number, as (value, whether it is percent-encoded)."""
+    found: dict[str, dict[int, tuple[str, bool]]] = {}
+    for key, value in parameters:
+        match = _SECTION.fullmatch(key)
+        if match is not None and match[2] is not None:
+            found.setdefault(match[1], {}).setdefault(int(match[2]), (value, match[3] is not None))
+    return found
+
+
+def _in_one(name: str, sections: dict[int, tuple[str, bool]]) -> tuple[str, str, int]:
+    """Return (name, value, number of sections) of what stands in sections 0, 1, 2 ... up to the first gap."""
+    pieces = []
+    for index in range(LIMIT):
+        if index not in sections:
+            break
+        pieces.append(sections[index])
+    if not any([extended for _, extended in pieces]):
+        return name, "".join([value for value, _ in pieces]), len(pieces)
+    value = "".join([value if extended else quote_from_bytes(value.encode("latin-1", "replace"), safe="") for value, extended in pieces])
+    return f"{name}*", value if pieces[0][1] else f"''{value}", len(pieces)
 
 
 def _join(sections: dict[int, tuple[str, bool]]) -> str:

@@ -6,6 +6,9 @@ import random
 import shutil
 from pathlib import Path
 
+from fancymail.core.imap.parts import headers
+from fancymail.core.imap.precompute import precompute
+from fancymail.mail.downgrade import Downgrade
 from tests.live.conftest import needs
 from tests.live.suite import ALICE, BOB
 from tests.live.test_foreign_clients import run
@@ -134,9 +137,16 @@ def test_offlineimap_converges(suite, tmp_path):
     assert (picture(suite, BOB), files(boxes)) == (there, here)
 
 
+def shown(content: bytes) -> bytes:
+    """A message as it goes out to who did not say UTF8=ACCEPT."""
+    message = content.replace(b"\n", b"\r\n")
+    return Downgrade(headers(precompute(b"", message, 0).parts))(message).replace(b"\r\n", b"\n")
+
+
 @needs("mbsync")
 def test_mbsync_takes_every_kind_of_mail_there_and_back(suite, tmp_path):
-    """Sample messages go up from a Maildir and come down again into another one, octet for octet but for line ends."""
+    """Sample messages go up from a Maildir and come down again into another one, octet for octet but for line ends, and but for headers in UTF-8:
+    mbsync does not say UTF8=ACCEPT."""
     samples = sample_files()[-150:]
     user = "postmaster@example.test"
     up, down = tmp_path / "up", tmp_path / "down"
@@ -161,4 +171,5 @@ def test_mbsync_takes_every_kind_of_mail_there_and_back(suite, tmp_path):
 
     def plain(content: bytes) -> bytes:
         return b"\n".join(line for line in content.split(b"\n") if not line.startswith(b"X-TUID:"))
-    assert sorted(map(plain, got)) == sorted(map(plain, sent))
+    exact = {plain(content) for content in got} & {plain(content) for content in sent}
+    assert sorted(map(plain, got)) == sorted(map(shown, map(plain, sent))) and len(exact) > 0.8 * len(sent)

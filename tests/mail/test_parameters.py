@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fancymail.mail.parameters import parameter, parse_parameters, parse_token, parse_type, raw_parameter
+from fancymail.mail.parameters import joined, parameter, parse_parameters, parse_token, parse_type, raw_parameter
 
 
 @pytest.mark.parametrize("value, result", [
@@ -41,6 +41,17 @@ def test_values_as_text(text, value):
     assert parameter(parse_parameters(text), "filename") == value
 
 
+@pytest.mark.parametrize("text, result", [
+    ("a=1; b*=utf-8''x", "a=1; b*=utf-8''x"), ("f*0=a; x=1; f*1=b; f*2=c", "f=abc; x=1"), ("f*1=b; f*0=a", "f=ab"),
+    ("f*0*=utf-8''caf%C3; f*1*=%A9; f*2=.t t", "f*=utf-8''caf%C3%A9.t%20t"), ("f*0=a'%; f*1*=%20b", "f*=''a%27%25%20b"),
+    ("f*0=a; f*2=c", "f=a; f*2=c"), ("f*1=b", "f*1=b"), ("f=short; f*0=lo; f*1=ng", "f=long"),
+    ("f=short; f*0*=utf-8''l; f*1=g", "f=short; f*=utf-8''lg"),
+    ("f*0=a; f*0*=b", "f=a"), ("f*x=1; *0=2; f*0*0=3", "f*x=1; *0=2; f*0*0=3"), ("f*0=caf\xe9; f*1*=%C3", "f*=''caf%E9%C3"),
+])
+def test_pieces_are_put_together(text, result):
+    assert "; ".join(f"{name}={value}" for name, value in joined(parse_parameters(text))) == result
+
+
 def test_boundaries_keep_their_octets():
     assert raw_parameter(parse_parameters('boundary="=_a%20b"'), "boundary") == "=_a%20b"
     assert raw_parameter(parse_parameters("boundary*0=a; boundary*1=b"), "boundary") == "ab"
@@ -66,4 +77,5 @@ def test_any_value_has_a_type(value):
     assert bool(type_) == bool(subtype) and len(parameters) <= 100
     for name in ("a", "b", "ab"):
         parameter(parameters, name).encode("utf-8", "strict")
+        assert parameter(joined(parameters), name) == parameter(parameters, name) or (name, "") in parameters
     parse_token(value)

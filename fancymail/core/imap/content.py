@@ -60,9 +60,9 @@ class Letter:
 
     async def _surrogate(self, item: Section, span: Span) -> AsyncIterator[bytes]:
         """A section whose headers are written anew: read a first time for its length, unless it is a header."""
-        self.downgraded = True
         if sections.picks_fields(item) or sections.is_header(item):
-            octets = plain(await self._octets(span), span[0], self.table)
+            octets = plain(kept := await self._octets(span), span[0], self.table)
+            self.downgraded = self.downgraded or octets != kept
             yield pick(item, octets) if sections.picks_fields(item) else sections.literal(sections.cut_octets(octets, item.partial))
             return
         size, position = 0, 0

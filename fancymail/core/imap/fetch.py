@@ -144,7 +144,8 @@ class Answers:
         for place, value in enumerate(values):
             if not value.isascii():
                 values[place] = await plain_value(self.box, name, uids[place], value)
-                self.downgraded.add(uids[place])
+                if values[place] != value:
+                    self.downgraded.add(uids[place])
                 await self._turn()
         return values
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from fancymail.core.imap.envelope import MOST_ADDRESSES, envelope
 from fancymail.mail.headers import scan_start
 from fancymail.mail.imap.strings import nstring, string
-from fancymail.mail.parameters import Parameters
+from fancymail.mail.parameters import Parameters, joined
 from fancymail.mail.part import Part, Structure
 
 BUDGET = 5_000                      # addresses in all envelopes of enclosed messages
@@ -109,8 +109,8 @@ def _languages(value: bytes) -> bytes:
 
 
 def parameters(params: Parameters) -> bytes:
-    """Parameters of a type or disposition as they stand, NIL for none."""
+    """Parameters of a type or disposition as they stand, but long ones in one piece (RFC 2231 6); NIL for none."""
     if not params:
         return b"NIL"
     return b"(%b)" % b" ".join([b"%b %b" % (string(name.encode("latin-1", "replace")), string(value.encode("latin-1", "replace")))
-                                for name, value in params])
+                                for name, value in joined(params)])

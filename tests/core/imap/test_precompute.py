@@ -110,6 +110,15 @@ def test_structure_of_known_mail():
     check(derived, MESSAGE)
 
 
+def test_a_name_in_pieces_is_told_in_one():
+    """RFC 2231 6: clients need not know how to put it together."""
+    message = (b"Content-Type: application/pdf; name*0=\"a long \"; name*1=name.pdf\r\nContent-Disposition: attachment;\r\n"
+               b" filename*0*=utf-8''%E2%82%AC;\r\n filename*1=\" rates\";\r\n filename*2*=%2Epdf\r\n\r\nx")
+    assert precompute(b"", message, 0).bodystructure == (
+        b'("application" "pdf" ("name" "a long name.pdf") NIL NIL "7bit" 1 NIL'
+        b""" ("attachment" ("filename*" "utf-8''%E2%82%AC%20rates%2Epdf")) NIL NIL)""")
+
+
 def test_keys_and_texts_of_known_mail():
     derived = precompute(b"Return-Path: <bob@example.org>\r\n", MESSAGE, 5)
     assert (derived.subject_key, derived.reply) == (fold("grüsse from here"), 1)
