@@ -124,14 +124,14 @@ def broken(lines: list[str], source: Path, target: Path, wanted: tuple) -> str:
     """What is wrong with a state, once it was gone on with; "" when nothing is."""
     over = "over" in lines
     try:
-        begins = _would_begin(Paths(target))
+        begins = would_begin(Paths(target))
         if begins and "left" not in lines:
             return "daemons would begin with what has not been moved yet"
         if begins and picture(Paths(target)) != wanted:
             return "daemons would begin with a part of it"
         if not begins:
-            if over and not (folder_of(target) / "placing").exists():
-                return "it was over, and is not there"
+            if over:
+                return "it was over, and daemons do not begin with it"
             move(source, target, lambda: None)
         found = picture(Paths(target))
     except Exception as error:          # whatever it is: the operator's command does not go on
@@ -139,7 +139,8 @@ def broken(lines: list[str], source: Path, target: Path, wanted: tuple) -> str:
     return "" if found == wanted else "something is missing, or is not as it was"
 
 
-def _would_begin(paths: Paths) -> bool:
+def would_begin(paths: Paths) -> bool:
+    """Whether daemons take what lies there for the mail."""
     try:
         require_settled(paths, clustered=False)
     except ValueError:
@@ -149,23 +150,29 @@ def _would_begin(paths: Paths) -> bool:
 
 def verdicts(record: Record, folder: Path) -> Iterator[tuple[str, str]]:
     """After each step, for each state: (where, what is broken). The last first."""
-    chance, states, root = random.Random(1), [], f"{record.root}/target"
-    for lines, model in record.walk():
-        states += [(list(lines), kind, model.state(kind, chance)) for kind in STATES]
     source = folder / "day" / "source"
     wanted = picture(Paths(source))
+    return each_state(record, lambda lines, target: broken(lines, source, target, wanted))
+
+
+def each_state(record: Record, judge: Callable[[list[str], Path], str], begin: str = "") -> Iterator[tuple[str, str]]:
+    """What a judge says of each, given the ledger's lines and a folder with what is left. begin: a line of the ledger before which nothing counts."""
+    chance, states, root = random.Random(1), [], f"{record.root}/target"
+    for lines, model in record.walk():
+        if not begin or begin in lines:
+            states += [(list(lines), kind, model.state(kind, chance)) for kind in STATES]
     for lines, kind, left in reversed(states):
         with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
             target = Path(place, "target")
             materialize({path: content for path, content in left.items() if path.startswith(f"{root}/")}, root, target)
-            yield f"cut after '{lines[-1]}', {kind}", broken(lines, source, target, wanted)
+            yield f"cut after '{lines[-1]}', {kind}", judge(lines, target)
 
 
-def main(folder: Path) -> int:
-    """Record a move, and stop at the first state that loses something."""
-    record = Record(folder, words=["tests.faults.moving", "live", folder / "day"])
+def main(folder: Path, name: str = "moving", verdicts: Callable = verdicts) -> int:
+    """Record such a day, and stop at the first state that loses something."""
+    record = Record(folder, words=[f"tests.faults.{name}", "live", folder / "day"])
     if record.ended:
-        print(f"the move did not end well: {record.said}")
+        print(f"the day did not end well: {record.said}")
         return 1
     count = 0
     for where, what in verdicts(record, folder):

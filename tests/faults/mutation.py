@@ -28,7 +28,8 @@ from tests.faults.test_crash_states import WAYS
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutants: written by python -m tests.faults.mutation -->", "<!-- end of mutants -->"
 OPEN = "not tried yet"
-DAMAGE = ["tests/faults/test_damage.py"]
+MOVES = {"a move": "moving", "a move away": "leaving"}
+DAMAGE = ["tests/faults/test_damage.py", "tests/faults/test_reuse.py"]
 PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
          "tests/storage/sqlite", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
          "tests/core/test_queue_aside.py", "tests/core/test_queue_desk.py", "tests/core/test_queue_settle.py", "tests/core/test_commit.py",
@@ -37,22 +38,10 @@ PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/st
          "tests/servers/mailbox/test_delivery.py", "tests/servers/mailbox/test_mailbox.py", "tests/servers/smtpin/test_outbox.py",
          "tests/servers/smtpout/test_outgoing.py"]
 REASONS = {                         # part of a name -> why the laboratory notices nothing
-    "files.py place: sync_directory(folder)": "a mark that is left after a power cut is gone through once more, and finds nothing to do",
-    "write_durably: os.fsync": "the marks of a move into a folder are empty; they count by being there",
-    "write_durably: sync_directory": "a computed state has the names of all folders as they were written, or of none; a mark alone is never missing",
-    "finish: if last.unfinished": "nobody changes the source of the recorded move in its last part",
-    "files.py put_aside: ": "the files have been left by then; this only tidies, and `left` keeps daemons away from them",
     "open_database: sync_directory": "SQLite syncs the folder, too, when its log is first synced",
     "sync_directory: os.fsync": "SQLite syncs the folder, too, when its log is first synced",
     "_prepare: _sync(self.root.parent)": "the database in that folder is synced with it, and sooner",
-    "FileBlobs.link: if": "the name is given only when the header says the same, which is the next check",
-    "FileBlobs._name: if": "a slot is used again only after its message was settled by another; the moment is too short to be hit from outside",
-    "FileBlobs._copy": "on one filesystem nothing is copied",
-    "_read_again": "a slot is used again only after its message was settled by another; the moment is too short to be hit from outside",
-    "set_aside: sync_directory": "an index that has its old name again is damaged still, and put aside again",
     "Shard.__enter__": "SQLite rolls back by itself in the middle of a transaction only when the disk is full at the right octet",
-    "migrations.py missing": "nothing is altered in the laboratory",
-    "file_length < wanted": "what is cut off has no END either",
 }
 
 
@@ -64,7 +53,8 @@ def main(words: list[str]) -> None:
     chosen = [mutant for mutant in mutants() if not words or any(word in mutant.name for word in words)
               or "--missing" in words and table.get(mutant.name, OPEN) == OPEN]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        days = [(way, Record(Path(folder, str(number)), prelude, marked=True)) for number, (way, prelude) in enumerate(WAYS.items())]
+        ways = WAYS if any(mutant.kind == "sync" and "moving" not in mutant.file for mutant in chosen) else {}
+        days = [(way, Record(Path(folder, str(number)), prelude, marked=True)) for number, (way, prelude) in enumerate(ways.items())]
         for way, day in days:
             assert day.ended == 0, f"{way}: {day.said}"
         for mutant in sorted(chosen, key=lambda mutant: mutant.kind != "sync"):        # these are soon done
@@ -80,7 +70,7 @@ def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
     if mutant.kind == "sync" and (found := _unsynced(mutant, days)):
         return found
     on_record = any(mutant.name in day.places() for _, day in days)     # then a day without it shows no more than that
-    tries = {"check": [_damage], "sync": [] if on_record else [_crashes], "name": [_crashes, _damage], "pragma": [_crashes]}[mutant.kind]
+    tries = {"check": [_damage], "sync": [] if on_record else [_crashes], "name": [_damage, _crashes], "pragma": [_crashes]}[mutant.kind]
     for attempt in tries:
         if found := attempt(mutant):
             return found
@@ -88,12 +78,15 @@ def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
 
 
 def _moves(mutant: Mutant) -> str:
-    """A move without this call (tests/faults/moving.py), or a damaged one."""
+    """A move without this call (tests/faults/moving.py, leaving.py), or a damaged one."""
     if mutant.kind == "check":
         return _tests(mutant, ["tests/faults/test_moving.py", "-k", "switched_to"])
-    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-        done = _run(mutant, [sys.executable, "-m", "tests.faults.moving", folder])
-    return _told("a move", (done.stdout.strip().splitlines() or [done.stderr.strip()[-80:]])[-1]) if done.returncode else ""
+    for day, name in MOVES.items():
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            done = _run(mutant, [sys.executable, "-m", f"tests.faults.{name}", folder])
+        if done.returncode:
+            return _told(day, (done.stdout.strip().splitlines() or [done.stderr.strip()[-80:]])[-1])
+    return ""
 
 
 def _only(mutant: Mutant) -> str:

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+NARROW = 64 << 10           # octets
 _PATH = re.compile(rb"(?:FROM|TO):\s*<([^>]*)>", re.IGNORECASE)
 
 
@@ -68,6 +69,9 @@ class _Session(socketserver.StreamRequestHandler):
             if line == b".\r\n":
                 return b"".join(lines)
             lines.append(line[1:] if line.startswith(b".") else line)
+            self.server.begun.set()
+            self.server.reading.wait(60)
+        self.server.torn += 1
         return None
 
 
@@ -77,7 +81,8 @@ def _address(line: bytes) -> str:
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """`taken` is all that was taken."""
+    """`taken` is all that was taken; `torn`: how many contents came without their end. It stops reading in the middle of them while `reading` is
+    not set."""
 
     allow_reuse_address, daemon_threads, request_queue_size = True, True, 100
 
@@ -86,12 +91,16 @@ class Sink(socketserver.ThreadingTCPServer):
         self.port = self.server_address[1]
         self.taken: list[Taken] = []
         self.note: Callable[[bytes], object] = bool         # told of each content before it is answered
+        self.torn = 0
+        self.begun, self.reading = threading.Event(), threading.Event()         # some content has begun to come
+        self.reading.set()
 
     def __enter__(self) -> "Sink":
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *exc) -> None:
+        self.reading.set()
         self.shutdown()
         self.server_close()
 
@@ -107,6 +116,7 @@ class Relay(socketserver.BaseRequestHandler):
             return
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", line.target), 5) as out:
             out.settimeout(None)
+            out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)         # what is not read on the other side stays with its sender
             line.hold(self.request, out)
             back = threading.Thread(target=self._pump, args=(out, self.request), daemon=True)
             back.start()

@@ -160,8 +160,10 @@ def put_aside(paths: Paths) -> Path | None:
         if (paths.state / part).exists():
             os.rename(paths.state / part, aside / part)
             crash_point("migrate.aside")
+    sync_directory(aside)               # the new names first: in the other order a power cut in between takes both
     sync_directory(paths.state)
     mark.unlink()
+    sync_directory(mark.parent)         # what came back with it would be put aside, too: it is a node's by then
     return aside
 
 
