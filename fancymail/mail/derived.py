@@ -37,5 +37,5 @@ class Derived(NamedTuple):
     bcc_text: str = ""
     subject_text: str = ""
     references: bytes = b""     # packed signed 64-bit hashes: its own id (0: none), then the ancestors, root first (RFC 5256 3 REFERENCES)
-    header_text: str = ""       # all fields decoded and folded, a line each: "name: value\n"
+    header_text: str = ""       # all fields decoded and folded, a line each: "name: value\n"; then those of parts: "\tname: value\n"
     text: str = ""              # the text of all text parts decoded and folded, at most 1 MiB: SEARCH BODY looks here, TEXT in both

@@ -56,6 +56,8 @@ def precompute(prefix: bytes, content: bytes, internaldate: int) -> Derived:
     sent, day = _sent(headers, internaldate)
     base = base_subject(headers.text("subject"))
     header_text, texts = _header_texts(headers)
+    if len(tree.parts) > 1:
+        header_text += _inner_fields(data, tree, HEADER_TEXT - len(header_text))
     from_key, display_from = _sort_keys(headers.first("from"))
     to_key, display_to = _sort_keys(headers.first("to"))
     cc_key, _ = _sort_keys(headers.first("cc"))
@@ -121,6 +123,18 @@ def _header_texts(headers: Headers) -> tuple[str, dict[str, str]]:
             key = _SEARCHED[name]
             texts[key] = f"{texts[key]} {value}" if texts[key] else value
     return "".join(lines), texts
+
+
+def _inner_fields(data: bytes, tree: Structure, room: int) -> str:
+    """The fields of parts and of enclosed messages, for SEARCH TEXT (RFC 9051 6.4.4). None begins its line, so SEARCH HEADER finds none of them."""
+    lines: list[str] = []
+    for part in tree.parts[1:]:
+        headers = scan_start(data, part.start, part.header_end, room)
+        lines += [f"\t{field.name.decode('latin-1')}: {fold_field(headers.value(field))}\n" for field in headers if field.name]
+        room -= part.header_end - part.start
+        if room <= 0:
+            break
+    return "".join(lines)
 
 
 def _listed(headers: Headers) -> bytes | None:

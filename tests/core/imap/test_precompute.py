@@ -128,7 +128,7 @@ def test_keys_and_texts_of_known_mail():
     assert derived.subject_text == fold("re: [list] grüsse from here") and "eve@example.net" in derived.cc_text
     assert derived.preview == "Café is open."
     assert fold("café is open.") in derived.text and "inner text." in derived.text and "inside" in derived.text and "holiday.png" in derived.text
-    assert "return-path: <bob@example.org>\n" in derived.header_text
+    assert "return-path: <bob@example.org>\n" in derived.header_text and "\tcontent-type: message/rfc822\n" in derived.header_text
     assert struct.unpack("<3q", derived.references) == (hash_id(b"c@example.org"), hash_id(b"a@example.org"), hash_id(b"b@example.org"))
     assert derived.fields.startswith(b"Return-Path: <bob@example.org>\r\nFrom: ")
 

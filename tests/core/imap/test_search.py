@@ -87,6 +87,18 @@ async def test_keys(letters, key, expected):
     assert await numbers(letters, key) == expected
 
 
+@pytest.mark.parametrize("key, expected", [
+    (TEXT("text", "inline-7"), [1]), (TEXT("body", "inline-7"), []), (HEADER("content-id", "inline-7"), []), (HEADER("content-id", ""), []),
+    (TEXT("text", "relay.example"), [1]), (TEXT("body", "relay.example"), []), (HEADER("received", "relay.example"), []),
+    (TEXT("text", "text/html; charset=utf-8 x-part: 7"), []), (HEADER("content-type", "mixed"), [1])], ids=repr)
+async def test_fields_of_parts(key, expected):
+    """RFC 9051 6.4.4: TEXT looks into MIME header fields, too; BODY and HEADER do not."""
+    letters = Letters(b"Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-ID: <inline-7@x.test>\r\n"
+                      b"Content-Type: text/html; charset=utf-8\r\nX-Part: 7\r\n\r\n<p>hello</p>\r\n--b\r\nContent-Type: message/rfc822\r\n\r\n"
+                      b"Received: from relay.example by us\r\nSubject: inner\r\n\r\nhi\r\n--b--\r\n")
+    assert await numbers(letters, key) == expected
+
+
 async def test_object_ids_and_modseqs(letters):
     (_, email, thread), *_ = await letters.opened.columns(("emailid", "threadid"), [(2, 2)])
     assert await numbers(letters, k.ObjectId("email", email)) == [2] and await numbers(letters, k.ObjectId("thread", thread)) == [2]
