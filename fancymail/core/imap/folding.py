@@ -10,13 +10,18 @@ import unicodedata
 
 from fancymail.mail.words import LIMIT, decode_words
 
-_PLAIN = bytes(32 if octet <= 32 or octet == 127 else octet + 32 if 65 <= octet <= 90 else octet for octet in range(256))
+_SPACE = b" \t\n\v\f\r\x1c\x1d\x1e\x1f"          # what str.split() takes for white space in ASCII
+_LOWER = bytes(32 if octet in _SPACE else octet + 32 if 65 <= octet <= 90 else octet for octet in range(256))
+_PLAIN = bytes(32 if octet <= 32 or octet == 127 else _LOWER[octet] for octet in range(256))
 
 
 def fold(text: str) -> str:
     """Case folded, decomposed (so "cafe" finds "café", and sorts beside it: RFC 5051 2), each run of white space one space."""
-    if text.isascii():
-        return " ".join(text.lower().split())
+    if text.isascii():                                  # as below, without an object for each word
+        octets = text.encode().translate(_LOWER)
+        while b"  " in octets:
+            octets = octets.replace(b"  ", b" ")
+        return octets.strip(b" ").decode()
     return " ".join(unicodedata.normalize("NFKD", text.casefold()).casefold().split())
 
 

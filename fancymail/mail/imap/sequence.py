@@ -13,6 +13,7 @@ from ..kept import kept
 from ..uidset import LARGEST, Ranges, merge
 from ..uidset import text as text_of
 
+ZERO = ord("0")
 MOST_RANGES = 16_384                # ranges that are left after joining what touches
 
 _SHAPE = re.compile(rb"(?:[1-9][0-9]{0,9}|\*)(?::(?:[1-9][0-9]{0,9}|\*))?(?:,(?:[1-9][0-9]{0,9}|\*)(?::(?:[1-9][0-9]{0,9}|\*))?)*+")
@@ -58,6 +59,9 @@ EVERY = SequenceSet(star=1)
 
 def parse_sequence(text: bytes) -> SequenceSet:
     """Read "3", "1:4,9", "7:*", "*" or "$"; raises ValueError on anything else, and where it names too much."""
+    if text.isdigit() and len(text) < 10 and text[0] != ZERO:       # there are as many of these as messages: read sooner than weighed and kept
+        number = int(text)
+        return SequenceSet(((number, number),))
     if len(text) <= 64:
         return _parse_short(text)
     return _parse(text)

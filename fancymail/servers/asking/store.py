@@ -5,7 +5,6 @@ Every call is one command: one transaction there. All raise IpcError. It decides
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +67,7 @@ class MailStore:
             else:
                 described.append({**facts, "octets": len(letter.content)})
                 contents.append(letter.content)
-        answer = await self._say("append", owner, name, json.dumps(described), json.dumps(replacing), *octet_frames(b"".join(contents)))
+        answer = await self._say("append", owner, name, described, replacing, *octet_frames(b"".join(contents)))
         return Added(*map(int, answer))
 
     async def create(self, owner: str, name: str, special_use: str = "") -> int:
@@ -96,7 +95,7 @@ class MailStore:
         """Set entries of a mailbox, or (0) of the account; None removes."""
         names = [[name, None if value is None else len(value)] for name, value in entries.items()]
         values = b"".join(value for value in entries.values() if value is not None)
-        await self._say("set-metadata", owner, mailbox, json.dumps(names), *octet_frames(values))
+        await self._say("set-metadata", owner, mailbox, names, *octet_frames(values))
 
     async def set_acl(self, owner: str, mailbox: int, identifier: str, rights: str) -> None:
         """Give exactly these rights."""

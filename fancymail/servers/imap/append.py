@@ -114,7 +114,7 @@ async def begin(session: ImapSession, event: c.AppendMessage) -> None:
     if session.upload is None or event.number == 0:
         forget(session)
         place = await target(session, event.mailbox)
-        session.upload = Upload(place, session.daemon.paths.mail / "incoming")
+        session.upload = Upload(place, session.daemon.incoming)
         if event.replaces:
             session.upload.replacing = _replaced(session, event)
     upload = session.upload

@@ -45,6 +45,7 @@ class ImapDaemon(Front):
     async def started(self) -> None:
         """Open the ports."""
         settings = self.settings.imap
+        self.incoming = self.paths.mail / "incoming"            # for what clients bring
         self.sessions: dict[str, set[ImapSession]] = {}         # account -> who is logged in as it
         self.threads = ThreadPoolExecutor(2, "scan")
         self.store, self.reader = MailStore(self.ask), open_reader(self, run=self.beside)

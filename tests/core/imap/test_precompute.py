@@ -206,6 +206,12 @@ def test_folding():
     assert sorted(["saz", fold("s\u00e4"), "sb", "sa"]) == ["sa", "saz", fold("s\u00e4"), "sb"]
 
 
+@pytest.mark.parametrize("text", ["".join(f"{chr(code)}A{chr(code)}{chr(code)}" for code in range(128)), " " * 7, "", "x" + "\r\n" * 1000 + "Y",
+                                  "\x1c\x7f\0"])
+def test_ascii_is_folded_as_all_else(text):
+    assert fold(text) == " ".join(text.casefold().split()) and fold(text + "\u00e9") == " ".join(f"{text.casefold()}e\u0301".split())
+
+
 def test_reports_can_be_searched():
     report = (b"Content-Type: multipart/report; boundary=x\r\n\r\n--x\r\nContent-Type: message/delivery-status\r\n\r\nAction: failed\r\n--x--\r\n")
     assert "action: failed" in precompute(b"", report, 0).text
