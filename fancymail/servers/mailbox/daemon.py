@@ -114,6 +114,7 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         """Settle what was taken, then let go of the files."""
         self.delivery.stop()
         await asyncio.wait([self.consumer], timeout=8.0)
+        await self.derivation.stop()
         self.thread.shutdown()
         self.readers.shutdown()
         self.indexing.close()

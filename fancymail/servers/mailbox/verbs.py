@@ -103,10 +103,11 @@ class ChangingVerbs:
         pieces, blobs = _letters(letters, b"".join(contents), self.settings.mailbox.store_limit), []
         if not (replacing is None or isinstance(replacing, list) and [type(item) for item in replacing] == [int, int]):
             raise IpcError("5.5.4", "replacing is null or [mailbox, uid]")
+        light = self._light(pieces)
         try:
             with refusals():
-                if self._light(pieces):         # that takes no longer than the way to the thread and back, and nothing of it waits for the disk
-                    kept = self._keep_letters(pieces, blobs)
+                if light:                       # that takes no longer than the way to the thread and back, and nothing of it waits for the disk
+                    kept = self._keep_letters(pieces, blobs, derived=self.cluster is not None)
                 else:
                     kept = await self.uploads.keep(lambda: self._keep_letters(pieces, blobs))
             added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota,
@@ -114,6 +115,8 @@ class ChangingVerbs:
         finally:
             self.mailboxes.stowage.release(blobs)
             self._unlink(pieces)
+        if kept[0].derived is None:
+            self.derivation.soon(account.address, name, added.first, kept[0].blob, kept[0].internaldate)
         self.counters["appended"] += added.count
         return list(added)
 
@@ -121,7 +124,7 @@ class ChangingVerbs:
         """Whether it is one small message, as most that come."""
         return len(pieces) == 1 and "file" not in pieces[0][0] and len(pieces[0][1]) <= self.mailboxes.stowage.small
 
-    def _keep_letters(self, pieces: list[tuple[dict, bytes]], taken: list[Blob]) -> list[Letter]:
+    def _keep_letters(self, pieces: list[tuple[dict, bytes]], taken: list[Blob], derived: bool = True) -> list[Letter]:
         """Take the contents in, and derive what is derived of them; in the thread, if there is much."""
         letters = []
         for facts, content in pieces:
@@ -132,7 +135,8 @@ class ChangingVerbs:
             else:
                 blob = self.mailboxes.stowage.keep(content)
             taken.append(blob)
-            letters.append(Letter(blob, content[:HEAD], facts["date"], facts["flags"], precompute(b"", content, facts["date"])))
+            letters.append(Letter(blob, content[:HEAD], facts["date"], facts["flags"],
+                                  precompute(b"", content, facts["date"]) if derived else None))
         return letters
 
     def _unlink(self, pieces: list[tuple[dict, bytes]]) -> None:
@@ -256,7 +260,7 @@ def _ranges(uids: Sequence[str]) -> Ranges:
 def _letters(letters: Any, contents: bytes, limit: int) -> list[tuple[dict, bytes]]:
     """The messages that `append` brings; raises IpcError."""
     try:
-        described = msgspec.convert(letters, list[_Described])
+        described = [msgspec.convert(letter, _Described) for letter in msgspec.convert(letters, list)]
     except msgspec.ValidationError as error:
         raise IpcError("5.5.4", f"letters: {error}") from None
     found, start = [], 0
