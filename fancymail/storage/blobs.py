@@ -51,18 +51,12 @@ class FileBlobs:
     def link(self, content: Content) -> tuple[Blob, bytes]:
         """Take the content of an open slot by giving its file one more name, after verifying its hash."""
         digest, head = _digest(content)
-        if content.sha256 is not None and digest != content.sha256:
-            raise BadContent("content differs from its SHA-256")
         blob = Blob(digest, content.content_length)
-        self._pin(digest)
-        try:
-            fresh = not _whole(self._path(digest), blob)
-            if content.sha256 is None or not self._name(content.fileno(), blob):
-                self._copy(content, blob)
-            self._mark(digest, written=fresh)       # the queue's slots are synced already, but not what APPEND brings
-        except BaseException:
-            self.release((digest,))
-            raise
+        if content.sha256 is None or not self._linked(content.fileno(), blob):
+            blob = self._copied(content)            # read once more: what is kept now is what counts
+        if content.sha256 not in (None, blob.hash):
+            self.release((blob.hash,))
+            raise BadContent("content differs from its SHA-256")
         return blob, head
 
     def incoming(self) -> IncomingBlob:
@@ -175,6 +169,20 @@ class FileBlobs:
             path = self._path(blob)
             self._written[path] = written or self._written.get(path, False)
 
+    def _linked(self, descriptor: int, blob: Blob) -> bool:
+        """Pin a blob and give an open file its name. False: it must be copied."""
+        self._pin(blob.hash)
+        try:
+            fresh = not _whole(self._path(blob.hash), blob)
+            if named := self._name(descriptor, blob):
+                self._mark(blob.hash, written=fresh)        # the queue's slots are synced already, but not what APPEND brings
+            else:
+                self.release((blob.hash,))
+            return named
+        except BaseException:
+            self.release((blob.hash,))
+            raise
+
     def _name(self, descriptor: int, blob: Blob) -> bool:
         """Give an open file its name here, unless a whole blob has it already. False: it must be copied."""
         path = self._path(blob.hash)
@@ -191,16 +199,16 @@ class FileBlobs:
         # From now on the file has two names and nobody uses it again for something else; it may have been a moment ago.
         if os.pread(descriptor, CONTENT_OFFSET, 0)[-32:] != blob.hash:
             os.unlink(path)
-            raise BadContent("the slot was used for another message meanwhile")
+            raise BadContent("content differs from its SHA-256, or the slot was used for another message meanwhile")
         return True
 
-    def _copy(self, content: Content, blob: Blob) -> None:
+    def _copied(self, content: Content) -> Blob:
+        """Pinned, as it is read now."""
         writer = IncomingBlob(self)
         try:
             for chunk in content.chunks():
                 writer.write(chunk)
-            if writer.keep().hash != blob.hash:
-                raise BadContent("content changed while it was read")
+            return writer.finish()
         finally:
             writer.abort()
 
@@ -232,12 +240,6 @@ class IncomingBlob:
         except BaseException:
             self._store.release((blob.hash,))
             raise
-        return blob
-
-    def keep(self) -> Blob:
-        """As finish, for a blob that is pinned already."""
-        blob = self._kept_as()
-        self._settle(blob)
         return blob
 
     def abort(self) -> None:

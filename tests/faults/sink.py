@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-NARROW = 64 << 10           # octets
 _PATH = re.compile(rb"(?:FROM|TO):\s*<([^>]*)>", re.IGNORECASE)
 
 
@@ -52,6 +51,7 @@ class _Session(socketserver.StreamRequestHandler):
                 if not recipients:
                     self.wfile.write(b"554 5.5.1 nobody to give it to\r\n")
                     continue
+                self.server.asked()
                 self.wfile.write(b"354 go\r\n")
                 content = self._content()
                 if content is None:
@@ -69,8 +69,6 @@ class _Session(socketserver.StreamRequestHandler):
             if line == b".\r\n":
                 return b"".join(lines)
             lines.append(line[1:] if line.startswith(b".") else line)
-            self.server.begun.set()
-            self.server.reading.wait(60)
         self.server.torn += 1
         return None
 
@@ -81,8 +79,7 @@ def _address(line: bytes) -> str:
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """`taken` is all that was taken; `torn`: how many contents came without their end. It stops reading in the middle of them while `reading` is
-    not set."""
+    """`taken` is all that was taken; `torn`: how many contents came without their end."""
 
     allow_reuse_address, daemon_threads, request_queue_size = True, True, 100
 
@@ -90,17 +87,15 @@ class Sink(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Session)
         self.port = self.server_address[1]
         self.taken: list[Taken] = []
-        self.note: Callable[[bytes], object] = bool         # told of each content before it is answered
         self.torn = 0
-        self.begun, self.reading = threading.Event(), threading.Event()         # some content has begun to come
-        self.reading.set()
+        self.asked: Callable[[], object] = bool             # called before a content is asked for
+        self.note: Callable[[bytes], object] = bool         # told of each content before it is answered
 
     def __enter__(self) -> "Sink":
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
     def __exit__(self, *exc) -> None:
-        self.reading.set()
         self.shutdown()
         self.server_close()
 
@@ -116,7 +111,6 @@ class Relay(socketserver.BaseRequestHandler):
             return
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", line.target), 5) as out:
             out.settimeout(None)
-            out.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, NARROW)         # what is not read on the other side stays with its sender
             line.hold(self.request, out)
             back = threading.Thread(target=self._pump, args=(out, self.request), daemon=True)
             back.start()

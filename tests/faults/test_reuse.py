@@ -1,43 +1,49 @@
 """The file of a message that was settled is used for another one while somebody still reads it: nobody ever gets a mixture of both.
 
-Real daemons, stopped where it hurts: the other server stops reading in the middle of a content; fm-mailbox stops before it gives a content its
-name in the blob store, which may be on another filesystem, so that it has to read once more.
+Real daemons, stopped where it hurts: fm-smtpout before it reads the content that it sends, fm-mailbox before it gives a content its name in the
+blob store.
 """
 
 from __future__ import annotations
 
-import errno
-import socket
+from pathlib import Path
 
 import pytest
 
 from fancymail.storage.slots import SlotError, read_slot
-from tests.faults import laboratory as kit
 from tests.faults.laboratory import Laboratory
+from tests.faults.scenario import idle
 from tests.faults.test_damage import send
 from tests.suite_kit import wait_for
 
 ALICE, FAR = "alice@example.test", "far@example.test"
-FEW_SLOTS = "\n[smtpin]\nslots-ahead = 1\n"
-LARGE = 3_900_000           # as large as a file that is used again may be: most of it waits in the daemon, not in sockets
-# A link waits when a file says so: it has been `reached` until that is removed, and fails with the error that the file holds, if that is one.
-SLOWLY = """
+# The trigger is a file that every daemon takes away, so that none may be shut in.
+CONFIG = '\n[smtpin]\nslots-ahead = 1\n[server]\ncontainment = "off"\n'
+# A function of os waits when a file says so: until that, which then has another name, is removed.
+WAITS = """
 import os, time
-link = os.link
-def slowly(*given, path=%r, **more):
+call = os.{name}
+def waits(*given, path={path!r}, **more):
     try:
         os.rename(path, path + ".reached")
     except FileNotFoundError:
-        return link(*given, **more)
-    with open(path + ".reached") as file:
-        number = int(file.read())
+        return call(*given, **more)
     while os.path.exists(path + ".reached"):
         time.sleep(0.01)
-    if number:
-        raise OSError(number, os.strerror(number))
-    return link(*given, **more)
-os.link = slowly
+    return call(*given, **more)
+os.{name} = waits
 """
+
+
+def waiting_at(folder: Path, name: str) -> Laboratory:
+    return Laboratory(folder, prelude=WAITS.format(name=name, path=str(folder / "trigger")), config=CONFIG)
+
+
+def reached(laboratory: Laboratory) -> Path:
+    """The file that keeps a daemon waiting; once it does."""
+    path = laboratory.trigger.with_name("trigger.reached")
+    wait_for(path.exists, "a daemon waits")
+    return path
 
 
 def waiting(laboratory: Laboratory, queue: str):
@@ -68,38 +74,26 @@ def is_whole(path) -> bool:
 
 
 @pytest.mark.timeout(300)
-def test_while_the_other_server_does_not_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(kit, "CONFIG", kit.CONFIG.replace("content-timeout = 5.0", "content-timeout = 120.0"))
-    with Laboratory(tmp_path, config=FEW_SLOTS) as laboratory:
-        for server in (laboratory.sink, laboratory.wire):
-            server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
-        laboratory.sink.reading.clear()
-        first = send(laboratory, FAR, LARGE).encode()
-        laboratory.sink.begun.wait(60)
-        use_again(laboratory, waiting(laboratory, "outgoing"), FAR, LARGE)
-        laboratory.sink.reading.set()
-        wait_for(lambda: laboratory.sink.torn or any(first in taken.content for taken in laboratory.sink.taken), "what was begun has come to an end")
+def test_while_it_is_sent(tmp_path):
+    with waiting_at(tmp_path, "pread") as laboratory:
+        laboratory.sink.asked = laboratory.trigger.touch
+        send(laboratory, FAR, 400_000)
+        stopped = reached(laboratory)
+        laboratory.sink.asked = bool
+        use_again(laboratory, waiting(laboratory, "outgoing"), FAR, 300_000)
+        stopped.unlink()
+        wait_for(lambda: idle(laboratory), "all that was begun has come to an end")
+        torn = laboratory.sink.torn
         laboratory.reckon(least=1)
-        assert laboratory.sink.torn
+        assert torn == 1
 
 
 @pytest.mark.timeout(300)
 def test_while_the_mailbox_takes_it_in(tmp_path):
-    # The trigger is a file that fm-mailbox reads and removes, so it may not be shut in.
-    options = {"prelude": SLOWLY % str(tmp_path / "trigger"), "config": f'{FEW_SLOTS}[server]\ncontainment = "off"\n'}
-    with Laboratory(tmp_path, **options) as laboratory:
-        for number in (0, errno.EXDEV):
-            reached = taken_in(laboratory, number)
-            use_again(laboratory, waiting(laboratory, "incoming"), ALICE, 100_000)
-            reached.unlink()
-            laboratory.settle()
-        laboratory.reckon(least=2)
-
-
-def taken_in(laboratory: Laboratory, number: int):
-    """A message whose content has been read, and has no name in the blob store yet; the file that keeps it so."""
-    laboratory.trigger.write_text(str(number))
-    send(laboratory, ALICE, 100_000)
-    reached = laboratory.trigger.with_name("trigger.reached")
-    wait_for(reached.exists, "it is taken in")
-    return reached
+    with waiting_at(tmp_path, "link") as laboratory:
+        laboratory.trigger.touch()
+        send(laboratory, ALICE, 100_000)
+        stopped = reached(laboratory)
+        use_again(laboratory, waiting(laboratory, "incoming"), ALICE, 100_000)
+        stopped.unlink()
+        laboratory.reckon(least=1)
