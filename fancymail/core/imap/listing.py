@@ -37,11 +37,9 @@ def listing(mailboxes: Mapping[str, str], subscribed: Collection[str], reference
     parents = _above(mailboxes)
     below = {option: _above(meeting[option]) for option in criteria} if "RECURSIVEMATCH" in selection else {}
     found = []
-    for name in sorted({*names, *above}, key=_order):
-        if not matches(name):
-            continue
-        childinfo = tuple(option for option in below if name in below[option])
-        if all(name in meeting[option] for option in criteria) or childinfo:
+    for name in sorted(filter(matches, {*names, *above}), key=_order):
+        childinfo = tuple([option for option in below if name in below[option]]) if below else ()
+        if not criteria or all([name in meeting[option] for option in criteria]) or childinfo:
             attributes = _attributes(name, mailboxes, parents, extended)
             if name in subscribed and ("SUBSCRIBED" in returns or "SUBSCRIBED" in selection):
                 attributes += ("\\Subscribed",)
@@ -101,7 +99,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
     plain, inbox = _matcher(pattern), _matcher(first.upper() + slash + rest)
 
     def matches(name: str) -> bool:
-        return inbox(name) if name == INBOX or name.startswith(INBOX + DELIMITER) else plain(name)
+        return inbox(name) if name.startswith(INBOX) and (name == INBOX or name[len(INBOX)] == DELIMITER) else plain(name)
     return matches
 
 

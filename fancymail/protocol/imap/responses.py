@@ -91,21 +91,26 @@ def inprogress(tag: bytes) -> bytes:
 
 # -- mailboxes -------------------------------------------------------------------------------------------------------
 
-def list_(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/", childinfo: Sequence[str] = (),
+def list_(attributes: tuple[str, ...], name: str, utf8: bool = False, delimiter: str = "/", childinfo: Sequence[str] = (),
           old_name: str = "") -> bytes:
     """`* LIST (\\HasChildren) "/" name`, with CHILDINFO (RFC 9051 7.3.1) and OLDNAME (RFC 9051 6.3.5)."""
     more = _extended(childinfo, old_name, utf8) if childinfo or old_name else b""
     return _listing(b"LIST", attributes, name, utf8, delimiter) + more + b"\r\n"
 
 
-def lsub(attributes: Iterable[str], name: str, utf8: bool = False, delimiter: str = "/") -> bytes:
+def lsub(attributes: tuple[str, ...], name: str, utf8: bool = False, delimiter: str = "/") -> bytes:
     """`* LSUB`."""
     return _listing(b"LSUB", attributes, name, utf8, delimiter) + b"\r\n"
 
 
-def _listing(word: bytes, attributes: Iterable[str], name: str, utf8: bool, delimiter: str) -> bytes:
+def _listing(word: bytes, attributes: tuple[str, ...], name: str, utf8: bool, delimiter: str) -> bytes:
     said = mailbox_name(name, utf8) if name else b'""'
-    return b'* %b (%b) "%b" %b' % (word, " ".join(attributes).encode(), delimiter.encode(), said)
+    return b'* %b (%b) "%b" %b' % (word, _words(attributes), delimiter.encode(), said)
+
+
+@kept(64 << 10)
+def _words(attributes: tuple[str, ...]) -> bytes:
+    return " ".join(attributes).encode()
 
 
 def _extended(childinfo: Sequence[str], old_name: str, utf8: bool) -> bytes:
@@ -121,6 +126,11 @@ def status(name: str, items: Iterable[tuple[str, int | str | None]], utf8: bool 
     """`* STATUS name (MESSAGES 3 MAILBOXID (x))`: numbers as they are, None as NIL, an object id in parentheses."""
     told = " ".join([f"{item} {value}" if type(value) is int else f"{item} {_status_value(value)}" for item, value in items])
     return b"* STATUS %b (%b)\r\n" % (mailbox_name(name, utf8), told.encode())
+
+
+def status_template(items: Iterable[str]) -> bytes:
+    """What `status` says where all values are numbers, to be formatted: the name as it is said, then these."""
+    return b"* STATUS %%b (%b)\r\n" % b" ".join([b"%b %%d" % item.encode() for item in items])
 
 
 def _status_value(value: int | str | None) -> str:

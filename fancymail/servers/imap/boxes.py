@@ -6,18 +6,21 @@ Part of servers/imap/session.py. Each change is one verb of fm-mailbox; counters
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from fancymail.core.imap.listing import listing, lsub
 from fancymail.mail import uidset
+from fancymail.mail.imap.strings import mailbox_name
+from fancymail.mail.kept import kept
 from fancymail.mail.mailbox import DELETED, DELIMITER, INBOX, parent
 from fancymail.protocol.imap import commands as c
 from fancymail.protocol.imap import responses as r
 from fancymail.servers.imap.places import ALL, OTHERS, Place, find, look, shown, split
 from fancymail.servers.imap.refusals import Refusal
+from fancymail.storage.ports.mailboxes import Mailbox
 
 if TYPE_CHECKING:
-    from fancymail.storage.ports.mailboxes import Mailbox
     from fancymail.servers.imap.session import ImapSession
 
 
@@ -100,6 +103,8 @@ async def _deleted_storage(session: ImapSession, place: Place) -> int:
 
 async def _said(session: ImapSession, name: str, place: Place, items: tuple[str, ...]) -> bytes:
     """The line of STATUS."""
+    if (teller := _teller(items)) is not None:
+        return teller(mailbox_name(name, session.engine.utf8), place.mailbox)
     told = counters(session, place.mailbox, items)
     if "DELETED-STORAGE" in items and place.mailbox.deleted:
         octets = await _deleted_storage(session, place)
@@ -118,6 +123,15 @@ _MADE: dict[str, Callable[[ImapSession, Mailbox], int]] = {
 }
 
 
+@kept(64 << 10)
+def _teller(items: tuple[str, ...]) -> Callable[[bytes, Mailbox], bytes] | None:
+    """What says these items by one formatting; None: some are more than numbers that a mailbox has."""
+    if not items or any(_COUNTED.get(item, "objectid") == "objectid" for item in items):
+        return None
+    template, numbers = r.status_template(items), itemgetter(*[Mailbox._fields.index(_COUNTED[item]) for item in (*items, "MESSAGES")])
+    return lambda name, box: template % (name, *numbers(box)[:-1])
+
+
 def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list[tuple[str, int | str | None]]:
     """The items of STATUS."""
     return [(item, getattr(box, _COUNTED[item]) if item in _COUNTED else _MADE[item](session, box)) for item in items]
@@ -130,11 +144,16 @@ async def list_(session: ImapSession, event: c.List) -> None:
     uses = {name: place.mailbox.special_use for name, place in places.items()}
     utf8, lines = session.engine.utf8, []
     beside = bool(event.status or event.metadata or "MYRIGHTS" in event.returns)
+    teller = _teller(event.status) if event.status and not (event.metadata or "MYRIGHTS" in event.returns) else None
     for name, attributes, childinfo, exists in listing(uses, subscribed, event.reference, event.patterns, selection=event.selection,
                                                        returns=event.returns, extended=event.extended):
         lines.append(r.list_(attributes, name, utf8, childinfo=childinfo))
-        if exists and beside:
+        if not exists or not beside:
+            continue
+        if teller is None:
             lines += await _beside(session, event, name, places[name])
+        elif (place := places[name]).allows("r"):
+            lines.append(teller(mailbox_name(name, utf8), place.mailbox))
     session.engine.untagged(*lines)
     session.finish()
 

@@ -14,10 +14,10 @@ EXAMPLES = [
     (r.bye("autologout", b"UNAVAILABLE"), b"* BYE [UNAVAILABLE] autologout\r\n"),
     (r.line(b"a1", b"OK", "line\r\nbreak\u00fc"), b"a1 OK line??break?\r\n"),
     (r.line(b"a1", b"OK", ""), b"a1 OK done\r\n"),
-    (r.list_(["\\Noselect"], "~/Mail/foo"), b'* LIST (\\Noselect) "/" ~/Mail/foo\r\n'), (r.list_([], ""), b'* LIST () "/" ""\r\n'),
-    (r.list_([], "x", childinfo=["SUBSCRIBED"]), b'* LIST () "/" x ("CHILDINFO" ("SUBSCRIBED"))\r\n'),
-    (r.list_([], "new", old_name="old"), b'* LIST () "/" new ("OLDNAME" (old))\r\n'),
-    (r.lsub([], "#news.comp"), b'* LSUB () "/" #news.comp\r\n'),
+    (r.list_(("\\Noselect",), "~/Mail/foo"), b'* LIST (\\Noselect) "/" ~/Mail/foo\r\n'), (r.list_((), ""), b'* LIST () "/" ""\r\n'),
+    (r.list_((), "x", childinfo=["SUBSCRIBED"]), b'* LIST () "/" x ("CHILDINFO" ("SUBSCRIBED"))\r\n'),
+    (r.list_((), "new", old_name="old"), b'* LIST () "/" new ("OLDNAME" (old))\r\n'),
+    (r.lsub((), "#news.comp"), b'* LSUB () "/" #news.comp\r\n'),
     (r.status("blurdybloop", [("MESSAGES", 231), ("MAILBOXID", "F22"), ("APPENDLIMIT", None)]),
      b"* STATUS blurdybloop (MESSAGES 231 MAILBOXID (F22) APPENDLIMIT NIL)\r\n"),
     (r.namespace([("", "/")], [("Other Users/", "/")]), b'* NAMESPACE (("" "/")) (("Other Users/" "/")) NIL\r\n'),
@@ -53,7 +53,7 @@ def test_code(said, expected):
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=20), st.booleans())
 def test_no_name_ends_its_line(name, utf8):
-    for said in (r.list_([], name, utf8), r.status(name, [("MESSAGES", 1)], utf8), r.myrights(name, "lr", utf8),
+    for said in (r.list_((), name, utf8), r.status(name, [("MESSAGES", 1)], utf8), r.myrights(name, "lr", utf8),
                  r.acl("x", [(name, "l")], utf8), r.id_({name: name}), r.metadata("x", [(name, name.encode())])):
         rest, lines = said, 0
         while rest:                                 # as a client reads: a literal is skipped by its length
