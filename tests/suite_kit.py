@@ -128,6 +128,12 @@ class Suite:
         """Return a context that trusts the demo's CA and nothing else."""
         return ssl.create_default_context(cafile=self.facts["ca"])
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.down()
+
     def down(self) -> None:
         """End it, if it runs."""
         run(self.program, "down", "--state", self.state, check=False)

@@ -37,11 +37,8 @@ YES = (b"250 2.0.0", b"235 ", b"+OK 0 ", b"\nb OK", b"\na OK [")
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    running = Suite(tmp_path_factory.mktemp("attacked") / "state")
-    try:
+    with Suite(tmp_path_factory.mktemp("attacked") / "state") as running:
         yield running
-    finally:
-        running.down()
 
 
 @pytest.fixture(autouse=True)

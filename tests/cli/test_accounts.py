@@ -15,9 +15,8 @@ PASSWORD = "correct horse battery\n"
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    suite = Suite(tmp_path_factory.mktemp("accounts") / "state", only="auth,queue,smtpin", real=True)
-    yield suite
-    suite.down()
+    with Suite(tmp_path_factory.mktemp("accounts") / "state", only="auth,queue,smtpin", real=True) as suite:
+        yield suite
 
 
 @pytest.fixture

@@ -24,17 +24,15 @@ CONTENT = b"Subject: test\r\n\r\nHello.\r\n"
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    suite = Suite(tmp_path_factory.mktemp("fmctl") / "state", only="auth,queue")
-    yield suite
-    suite.down()
+    with Suite(tmp_path_factory.mktemp("fmctl") / "state", only="auth,queue") as suite:
+        yield suite
 
 
 @pytest.fixture(scope="module")
 def queue(tmp_path_factory):
     """A real fm-queue, alone."""
-    suite = Suite(tmp_path_factory.mktemp("queue") / "state", only="queue", real=True)
-    yield suite
-    suite.down()
+    with Suite(tmp_path_factory.mktemp("queue") / "state", only="queue", real=True) as suite:
+        yield suite
 
 
 @pytest.fixture

@@ -15,9 +15,8 @@ CONTENT = b"Subject: kept\r\n\r\nText.\r\n"
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    suite = Suite(tmp_path_factory.mktemp("mailboxes") / "state", only="auth,queue,mailbox", real=True)
-    yield suite
-    suite.down()
+    with Suite(tmp_path_factory.mktemp("mailboxes") / "state", only="auth,queue,mailbox", real=True) as suite:
+        yield suite
 
 
 def mailboxes(suite) -> dict[str, dict]:

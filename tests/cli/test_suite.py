@@ -21,17 +21,15 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
     """One suite for the tests that leave it as it was."""
-    suite = Suite(tmp_path_factory.mktemp("suite") / "state")
-    yield suite
-    suite.down()
+    with Suite(tmp_path_factory.mktemp("suite") / "state") as suite:
+        yield suite
 
 
 @pytest.fixture
 def own(tmp_path):
     """A suite for one test alone."""
-    suite = Suite(tmp_path / "state")
-    yield suite
-    suite.down()
+    with Suite(tmp_path / "state") as suite:
+        yield suite
 
 
 def asked_pid(port: int) -> int:

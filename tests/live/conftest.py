@@ -17,11 +17,8 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory):
-    running = Suite(tmp_path_factory.mktemp("live") / "state")
-    try:
+    with Suite(tmp_path_factory.mktemp("live") / "state") as running:
         yield running
-    finally:
-        running.down()
 
 
 def needs(program: str):

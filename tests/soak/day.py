@@ -165,11 +165,8 @@ def measured(pid: int) -> tuple[int, int]:
 def main() -> int:
     """Run a day of so many minutes in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
-        suite = Suite(Path(folder) / "state")
-        try:
+        with Suite(Path(folder) / "state") as suite:
             day = spend(suite, float(sys.argv[1]) * 60)
-        finally:
-            suite.down()
     print(day.report())
     for complaint in day.complaints():
         print(complaint)

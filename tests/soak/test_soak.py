@@ -10,11 +10,8 @@ from tests.soak.day import ROOT, Day, spend
 
 
 def test_half_a_minute_under_siege(tmp_path):
-    suite = Suite(tmp_path / "state")
-    try:
+    with Suite(tmp_path / "state") as suite:
         day = spend(suite, 20)
-    finally:
-        suite.down()
     assert day.complaints() == [], day.report()
     assert day.acked and set(day.hostile) == {"slow", "flooding", "guessing", "huge", "local"} and all(day.seconds.values())
 
