@@ -104,7 +104,7 @@ def _field(label: bytes, name: bytes, value: bytes) -> bytes:
         return b""
     lines = _said(name, value)
     if not lines:
-        label, lines = b"Downgraded-" + label, encode_words(decode_words(value), 40)
+        label, lines = b"Downgraded-" + label, encode_words(decode_words(value, LARGEST), 40)
     return label.rstrip() + b": " + "\r\n ".join(lines).replace("?= =?", "?=\r\n =?").encode("ascii", "replace") + b"\r\n"
 
 
@@ -115,7 +115,7 @@ def _said(name: bytes, value: bytes) -> list[str]:
     if name == b"return-path":
         return _path(value)
     if name in TEXTS or name.startswith(b"x-"):
-        return encode_words(decode_words(value), 60)
+        return encode_words(decode_words(value, LARGEST), 60)
     if name in STRUCTURED:
         word, parameters = STRUCTURED[name](value)
         lines = [word] * (word not in ("", "/")) + [piece for one in parameters for piece in _parameter(*one)]
@@ -126,7 +126,7 @@ def _said(name: bytes, value: bytes) -> list[str]:
 
 def _comment(match: re.Match[str]) -> str:
     """RFC 2047 5: encoded words may stand in the comments of a date or a trace."""
-    return match[0] if match[0].isascii() else f"({' '.join(encode_words(decode_words(match[1]), 40))})"
+    return match[0] if match[0].isascii() else f"({' '.join(encode_words(decode_words(match[1], LARGEST), 40))})"
 
 
 def _addresses(value: bytes) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import email.header
 import email.policy
 import random
 
@@ -80,6 +81,14 @@ def test_only_headers_are_changed_in_whatever_pieces_it_comes(seed):
 def test_what_is_in_ascii_stays_as_it_is():
     message = MESSAGE.decode().encode("ascii", "ignore")
     assert Downgrade(headers(precompute(b"", message, 0).parts))(message) == message
+
+
+@pytest.mark.parametrize("name", ["X-Long", "Message-ID"])
+def test_nothing_of_a_long_value_is_lost(name):
+    said = ascii_header(f"{name}: {chr(0xe4) * 100_000}\r\n\r\n".encode())
+    message = email.message_from_bytes(said, policy=email.policy.compat32)
+    words = email.header.decode_header(message.values()[0])
+    assert "".join(octets.decode(charset) for octets, charset in words) == "\u00e4" * 100_000
 
 
 def test_a_header_beyond_all_measure_is_never_held():
