@@ -22,6 +22,7 @@ from fancymail.storage.ports.blobs import BadContent, Blob, BlobStore
 from fancymail.storage.ports.mailboxes import MailboxStore, Name, NoSuchMailbox, StoreFailed, Underived
 
 FEW = 32                        # messages of one step
+LOOKED = 200                    # messages that are looked at in one go
 SOON = 0.03                     # seconds in which several that were appended are gathered
 PAUSE = 0.05                    # seconds between two steps in the background: mail that comes in goes first
 IDLE = 600.0                    # seconds until the next look when there was nothing
@@ -102,16 +103,16 @@ class Derivation:
     async def complete(self, pause: float = 0.0) -> int:
         """Derive of all messages what was not derived yet, or is lost; of how many."""
         after, count = (0, 0), 0
-        while rows := self._next(after):
-            await self._step(rows)
-            after, count = rows[-1].place, count + len(rows)
-            await asyncio.sleep(pause)
+        while after is not None:
+            rows, after = self.store.underived(VERSION, after, LOOKED)
+            for start in range(0, len(rows), FEW):
+                await self._step(rows[start:start + FEW])
+                await asyncio.sleep(pause)
+            count += len(rows)
+            await asyncio.sleep(0)
         if count:
             self.log.info("derived", messages=count)
         return count
-
-    def _next(self, after: tuple[int, int]) -> Sequence[Underived]:
-        return self.store.underived(VERSION, after, FEW)
 
     async def _step(self, rows: Sequence[Underived]) -> None:
         known = [(row, self._ready.get((row.blob, row.prefix, row.internaldate))) for row in rows]

@@ -102,9 +102,10 @@ class MemoryMailboxes:
         """Take somebody from all access lists."""
         self.grants = {key: rights for key, rights in self.grants.items() if key[1] not in (identifier, f"-{identifier}")}
 
-    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
-        """The next messages of which nothing of this version was derived."""
-        return [self.underived_one(mid) for mid in sorted(self.msgs) if (0, mid) > after and self.lacks(mid, version)][:limit]
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> tuple[list[Underived], tuple[int, int] | None]:
+        """Of the next messages those of which nothing of this version was derived."""
+        mids = [mid for mid in sorted(self.msgs) if (0, mid) > after][:limit]
+        return [self.underived_one(mid) for mid in mids if self.lacks(mid, version)], (0, mids[-1]) if mids else None
 
     def underived_one(self, mid: int) -> Underived:
         msg = self.msgs[mid]

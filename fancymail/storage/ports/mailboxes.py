@@ -237,8 +237,9 @@ class MailboxStore(Protocol):
     def shared(self, account: str) -> list[tuple[str, Mailbox, str]]:
         """What others gave an account rights to, itself or as `anyone` (RFC 4314 2): (owner, mailbox, rights), by owner and name."""
 
-    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
-        """The next messages of which nothing of this version was derived, behind a place (the first is behind (0, 0))."""
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> tuple[list[Underived], tuple[int, int] | None]:
+        """Of the next `limit` messages behind a place (the first is behind (0, 0)) those of which nothing of this version was derived, and the place
+        behind which to go on; None: there are no more. So looking through millions is many short questions."""
 
     def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages; those that went meanwhile are left out."""

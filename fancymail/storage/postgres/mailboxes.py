@@ -54,11 +54,15 @@ class PostgresMailboxes:
         """Take somebody from all access lists."""
         self.db.rows("DELETE FROM acl WHERE identifier = ANY($1)", [identifier, f"-{identifier}"])
 
-    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
-        """The next messages of which nothing of this version was derived."""
-        rows = self.db.rows(f"SELECT {UNDERIVED} FROM msg WHERE (msg.account, msg.mid) > ($1, $2) AND {LACKING % 3} ORDER BY msg.account, msg.mid "
-                            "LIMIT $4", *after, version, limit)
-        return [Underived((account, mid), *row) for account, mid, *row in rows]
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> tuple[list[Underived], tuple[int, int] | None]:
+        """Of the next messages those of which nothing of this version was derived."""
+        places = self.db.rows("SELECT account, mid FROM msg WHERE (account, mid) > ($1, $2) ORDER BY account, mid LIMIT $3", *after, limit)
+        if not places:
+            return [], None
+        last = tuple(places[-1])
+        rows = self.db.rows(f"SELECT {UNDERIVED} FROM msg WHERE (msg.account, msg.mid) > ($1, $2) AND {LACKING % 3} "
+                            "AND (msg.account, msg.mid) <= ($4, $5) ORDER BY msg.account, msg.mid", *after, version, *last)
+        return [Underived((account, mid), *row) for account, mid, *row in rows], last
 
     @transactional
     def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:

@@ -69,14 +69,15 @@ class SqliteMailboxes:
             with shard:
                 shard.execute("DELETE FROM acl WHERE identifier IN (?, ?)", (identifier, f"-{identifier}"))
 
-    def underived(self, version: int, after: tuple[int, int], limit: int) -> list[Underived]:
-        """The next messages of which nothing of this version was derived."""
+    def underived(self, version: int, after: tuple[int, int], limit: int) -> tuple[list[Underived], tuple[int, int] | None]:
+        """Of the next messages those of which nothing of this version was derived."""
         for shard in self.shards[after[0]:]:
-            mid = after[1] if shard.number == after[0] else 0
-            rows = shard.execute(f"SELECT {UNDERIVED} WHERE mid > ? AND {LACKING} ORDER BY mid LIMIT ?", (mid, version, limit)).fetchall()
-            if rows:
-                return [Underived((shard.number, mid), *row) for mid, *row in rows]
-        return []
+            first = after[1] if shard.number == after[0] else 0
+            (last,) = shard.one("SELECT max(mid) FROM (SELECT mid FROM msg WHERE mid > ? ORDER BY mid LIMIT ?)", (first, limit))
+            if last is not None:
+                rows = shard.execute(f"SELECT {UNDERIVED} WHERE mid > ? AND mid <= ? AND {LACKING} ORDER BY mid", (first, last, version))
+                return [Underived((shard.number, mid), *row) for mid, *row in rows], (shard.number, last)
+        return [], None
 
     def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages. A number may be that of another message by now: its content tells."""
