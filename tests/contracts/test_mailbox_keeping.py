@@ -266,7 +266,7 @@ def test_what_lacks_derived(alice, store):
     assert found == lacking(store, VERSION, 3) == lacking(store, VERSION, 99)
     assert sorted(row.blob for row in found) == sorted(sha256(text).digest() for text in (b"b", b"c", b"d"))
     assert [row[1:] for row in alice.underived("INBOX", [(3, 9)], VERSION)] == [(sha256(b"c").digest(), 1, b"X: y\r\n", NOW - 5, None)]
-    store.derive((row, derived("late")) for row in found)
+    store.derive([(row, derived("late")) for row in found])
     assert lacking(store, VERSION, 2) == [] == alice.underived("INBOX", ALL, VERSION)
     assert len(alice.underived("INBOX", ALL, VERSION + 1)) == 3
     alice.rebuild()
@@ -289,7 +289,7 @@ def test_derived_of_what_went_is_left_out(alice, store):
     fill(alice, 1)
     rows = alice.underived("INBOX", ALL, VERSION)
     alice.forget(NOW)
-    store.derive((row, derived("x")) for row in rows)
+    store.derive([(row, derived("x")) for row in rows])
     alice.create("INBOX", NOW)
     fill(alice, 1, "INBOX")
     assert len(alice.underived("INBOX", ALL, VERSION)) == 1

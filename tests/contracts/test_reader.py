@@ -85,7 +85,7 @@ async def shards(folder, count=3):
     async def derive(account, mailbox, uids):
         rows = store.account(account).underived(mailbox, uids, Derived().version)
         contents = [b"".join(blobs.read(row.blob, row.length)) if row.content is None else row.content for row in rows]
-        store.derive((row, precompute(row.prefix, content, row.internaldate)) for row, content in zip(rows, contents))
+        store.derive([(row, precompute(row.prefix, content, row.internaldate)) for row, content in zip(rows, contents)])
     reader = SqliteReader(folder / "mail", count, derive=derive)
     yield store, blobs, reader
     reader.close()
@@ -111,7 +111,7 @@ async def cluster(folder, bucket=bucket):
         async def derive(account, mailbox, uids):
             rows = store.account(account).underived(mailbox, uids, Derived().version)
             contents = [b"".join(blobs.read(row.blob, row.length)) if row.content is None else row.content for row in rows]
-            store.derive((row, precompute(row.prefix, content, row.internaldate)) for row, content in zip(rows, contents))
+            store.derive([(row, precompute(row.prefix, content, row.internaldate)) for row, content in zip(rows, contents)])
         reads = Database(db.dsn, Waiter(asyncio.get_running_loop()))
         yield store, blobs, PostgresReader(reads, S3Contents(folder / "blobs", Objects(blobs.objects.address)), derive)
         reads.close()

@@ -114,7 +114,7 @@ class MemoryMailboxes:
     def lacks(self, mid: int, version: int) -> bool:
         return mid not in self.derivations or self.derivations[mid].version != version
 
-    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+    def derive(self, rows: Sequence[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages."""
         self.derivations.update({message.place[1]: value for message, value in rows if message.place[1] in self.msgs})
 

@@ -241,7 +241,7 @@ class MailboxStore(Protocol):
         """Of the next `limit` messages behind a place (the first is behind (0, 0)) those of which nothing of this version was derived, and the place
         behind which to go on; None: there are no more. So looking through millions is many short questions."""
 
-    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+    def derive(self, rows: Sequence[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages; those that went meanwhile are left out."""
 
     def ungrant(self, identifier: str) -> None: """Take somebody from all access lists: the account is no more."""

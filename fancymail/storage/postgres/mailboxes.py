@@ -6,7 +6,7 @@ whatever node they are made; different accounts never wait for each other. Messa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fancymail.mail.derived import Derived
 from fancymail.storage.ports.mailboxes import Keep, Mailbox, Underived, effective_rights
@@ -65,9 +65,8 @@ class PostgresMailboxes:
         return [Underived((account, mid), *row) for account, mid, *row in rows], last
 
     @transactional
-    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+    def derive(self, rows: Sequence[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages that are still there. A message's number is never that of another one."""
-        rows = list(rows)
         accounts, mids = zip(*(message.place for message, _ in rows)) if rows else ((), ())
         there = {tuple(row) for row in self.db.rows(
             "SELECT msg.account, msg.mid FROM msg JOIN unnest($1::bigint[], $2::bigint[]) AS each(account, mid) "

@@ -6,7 +6,7 @@ Messages' octets are not here but in storage/blobs.py; rows name them and alone 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class SqliteMailboxes:
                 return [Underived((shard.number, mid), *row) for mid, *row in rows], (shard.number, last)
         return [], None
 
-    def derive(self, rows: Iterable[tuple[Underived, Derived]]) -> None:
+    def derive(self, rows: Sequence[tuple[Underived, Derived]]) -> None:
         """Keep what was derived of messages. A number may be that of another message by now: its content tells."""
         for message, value in rows:
             shard, mid = self.shards[message.place[0]], message.place[1]
