@@ -70,6 +70,10 @@ class Model:
         else:
             self._sync(_path_of(text))
 
+    def is_folder(self, call: str, text: str) -> bool:
+        """Whether a call syncs a folder."""
+        return call != "syncfs" and self.names.get(_path_of(text), self) is None
+
     def _made(self, call: str, text: str) -> None:
         path = self.paths(call, text)[0]
         if not path.startswith(self.root) or IGNORED.search(path):
@@ -228,16 +232,16 @@ class Record:
         self.calls = list(self._placed(trace))
         trace.unlink()
 
-    def walk(self, without: str = "") -> Iterator[tuple[list[str], Model]]:
+    def walk(self, without: str = "", alone: bool = False) -> Iterator[tuple[list[str], Model]]:
         """After each line of the ledger, whenever a file got another folder (`moved`), and when a database has become durable (`stored`): all
         lines until now, and the filesystem as it is then. `without`: as if the syncs of one place in the code (tests/faults/marks.py) had not
-        been made."""
+        been made; `alone`: as if SQLite, or whoever is not marked, did not sync folders."""
         model, lines = Model(self.root), []
         for call, text, result, places in self.calls:
             if call == "write" and _path_of(text) == self.ledger:
                 lines.append(_plain(_STRING.search(text)[1]).strip())
                 yield lines, model
-            elif not (without and call in SYNCS and without in places):
+            elif not (call in SYNCS and (without and without in places or alone and not places and model.is_folder(call, text))):
                 model.apply(call, text, result)
                 if call.startswith(("rename", "link")) and len({os.path.dirname(path) for path in model.paths(call, text)}) > 1:
                     yield [*lines, f"moved {call}"], model

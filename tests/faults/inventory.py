@@ -18,6 +18,7 @@ from fancymail.core.mailboxes import Mailboxes
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.slots import SlotError, read_slot
+from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 from tests.faults.laboratory import LOCAL, from_disk
 from tests.servers_kit import operator, running
@@ -36,11 +37,14 @@ class Holdings:
     queued: dict[str, tuple[str, str]] = field(default_factory=dict)
     torn: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    aliases: set[str] = field(default_factory=set)
 
 
 async def inventory(state: Path) -> Holdings:
     """Look everywhere."""
     holdings = Holdings()
+    with closing(SqliteAccounts(state / "accounts.db")) as accounts:
+        holdings.aliases = {alias.address for alias in accounts.aliases()}
     SqliteMailboxes(state / "mail").close()             # plays its log back, as fm-mailbox does at its start
     for user in LOCAL:
         holdings.messages += [(user, content) for content in await from_disk(state / "mail", user)]

@@ -2,9 +2,9 @@
 
     python -m tests.faults.judge FOLDER PRELUDE         # prints what is broken, line by line; exit code 1
 
-Promises are the ledger's lines: `acked` (the message is in a mailbox, in the queue, or was taken by the other server), `settled` (the
-queue will not send it again), `held`, `dropped`, `aside` (the operator's word). They must be kept at every other moment, too: such are looked at
-when a file has got another folder, and when a database has become durable (then the least that is left is enough to look at).
+Promises are the ledger's lines: `acked` (the message is in a mailbox, in the queue, or was taken by the other server), `known` (an alias),
+`settled` (the queue will not send it again), `held`, `dropped`, `aside` (the operator's word). They must be kept at every other moment, too: such
+are looked at when a file has got another folder, and when a database has become durable (then the least that is left is enough to look at).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.faults.laboratory import ALIASES, SENDER
 from tests.faults.ledger import MARK
 
 GONE = list(ALIASES)[1]                 # whose server refuses them
-PROMISES = ("acked", "settled", "held", "dropped", "aside")
+PROMISES = ("acked", "known", "settled", "held", "dropped", "aside")
 MOMENTS = {**dict.fromkeys(PROMISES, len(STATES)), "moved": len(STATES), "stored": 1}      # how many of the states are looked at
 
 
@@ -41,6 +41,7 @@ class Book:
         """What was promised and is not so."""
         yield from found.wrong
         yield from (f"a row without its slot: {id}" for id in found.torn)
+        yield from (f"not known any more: {alias}" for alias in self.said["known"] if alias not in found.aliases)
         names = [(recipient, match[1].decode(), content) for recipient, content in found.messages if (match := MARK.search(content))]
         here = {(recipient, name) for recipient, name, _ in names}
         for name in set(self.said["acked"]) - self.ended:

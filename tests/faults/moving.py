@@ -155,10 +155,11 @@ def verdicts(record: Record, folder: Path) -> Iterator[tuple[str, str]]:
     return each_state(record, lambda lines, target: broken(lines, source, target, wanted))
 
 
-def each_state(record: Record, judge: Callable[[list[str], Path], str], begin: str = "") -> Iterator[tuple[str, str]]:
-    """What a judge says of each, given the ledger's lines and a folder with what is left. begin: a line of the ledger before which nothing counts."""
+def each_state(record: Record, judge: Callable[[list[str], Path], str], begin: str = "", **walk) -> Iterator[tuple[str, str]]:
+    """What a judge says of each, given the ledger's lines and a folder with what is left. begin: a line of the ledger before which nothing counts.
+    walk: for Record.walk."""
     chance, states, root = random.Random(1), [], f"{record.root}/target"
-    for lines, model in record.walk():
+    for lines, model in record.walk(**walk):
         if not begin or begin in lines:
             states += [(list(lines), kind, model.state(kind, chance)) for kind in STATES]
     for lines, kind, left in reversed(states):

@@ -11,7 +11,7 @@ from tests.faults.mutants import install, install_marks
 
 VARIABLE = "FAULTS_MUTANT"
 
-if name := os.environ.get(VARIABLE):
-    install(name)
 if os.environ.get("FAULTS_MARKS"):
     install_marks()
+if name := os.environ.get(VARIABLE):        # last: what it alters comes without marks
+    install(name)

@@ -5,9 +5,9 @@
     python -m tests.faults.mutation --list          # try none, bring the list in step with the code
 
 Three days are recorded, and judged as if the syncs of one place in the code had not been made. Where that does not do (a rename, a check,
-a PRAGMA, a wait for a sync that another thread makes), days are lived and damage is done with the call taken out of the code. Only where the
-laboratory notices nothing are the tests of the parts asked; the table says so, with the reason that REASONS gives. What nothing notices stands in it
-as an open wound.
+a PRAGMA, a wait for a sync that another thread makes), damage is done and days are lived with the call taken out of the code. Only where the
+laboratory notices nothing are the tests of the parts asked; the table says so, and a test that there is no such line. What nothing notices stands
+in it as an open wound.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.faults import parts
 from tests.faults.crash_states import STATES, Record
 from tests.faults.judge import verdicts
 from tests.faults.mutants import ROOT, Mutant, mutants
@@ -29,7 +30,7 @@ PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- mutants: written by python -m tests.faults.mutation -->", "<!-- end of mutants -->"
 OPEN = "not tried yet"
 MOVES = {"a move": "moving", "a move away": "leaving"}
-DAMAGE = ["tests/faults/test_damage.py", "tests/faults/test_reuse.py"]
+DAMAGE = [f"tests/faults/test_{name}.py" for name in ("parts", "full", "damage", "reuse")]
 PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/storage/test_blobs.py", "tests/storage/test_shard.py",
          "tests/storage/sqlite", "tests/contracts/test_blobs.py", "tests/contracts/test_queue_index.py", "tests/core/test_queue.py",
          "tests/core/test_queue_aside.py", "tests/core/test_queue_desk.py", "tests/core/test_queue_settle.py", "tests/core/test_commit.py",
@@ -37,12 +38,6 @@ PARTS = ["tests/storage/test_slots.py", "tests/storage/test_spool.py", "tests/st
          "tests/servers/mailbox/test_uploads.py",
          "tests/servers/mailbox/test_delivery.py", "tests/servers/mailbox/test_mailbox.py", "tests/servers/smtpin/test_outbox.py",
          "tests/servers/smtpout/test_outgoing.py"]
-REASONS = {                         # part of a name -> why the laboratory notices nothing
-    "open_database: sync_directory": "SQLite syncs the folder, too, when its log is first synced",
-    "sync_directory: os.fsync": "SQLite syncs the folder, too, when its log is first synced",
-    "_prepare: _sync(self.root.parent)": "the database in that folder is synced with it, and sooner",
-    "Shard.__enter__": "SQLite rolls back by itself in the middle of a transaction only when the disk is full at the right octet",
-}
 
 
 def main(words: list[str]) -> None:
@@ -70,7 +65,7 @@ def killer(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
     if mutant.kind == "sync" and (found := _unsynced(mutant, days)):
         return found
     on_record = any(mutant.name in day.places() for _, day in days)     # then a day without it shows no more than that
-    tries = {"check": [_damage], "sync": [] if on_record else [_crashes], "name": [_damage, _crashes], "pragma": [_crashes]}[mutant.kind]
+    tries = [_damage] if mutant.kind == "check" or on_record else [_damage, _crashes]
     for attempt in tries:
         if found := attempt(mutant):
             return found
@@ -90,18 +85,24 @@ def _moves(mutant: Mutant) -> str:
 
 
 def _only(mutant: Mutant) -> str:
-    """What is left where the laboratory notices nothing: a test of the part, and why."""
-    reason = next((f": {reason}" for part, reason in REASONS.items() if part in mutant.name), "")
-    return f"only {found}{reason}" if (found := _parts(mutant)) else f"nothing{reason}" if reason else "NOTHING"
+    """What is left where the laboratory notices nothing: a test of the part."""
+    return f"only {found}" if (found := _parts(mutant)) else "NOTHING"
 
 
 def _unsynced(mutant: Mutant, days: list[tuple[str, Record]]) -> str:
-    """The days that are on record, as if the syncs of this place had not been made."""
+    """The days that are on record, and those of single engines, as if the syncs of this place had not been made."""
     for way, day in days:
         if mutant.name in day.places():
             for where, broken in verdicts(day, without=mutant.name, kinds=STATES[:2]):     # the worst ones
                 if broken:
                     return _told(way, f"{where}: {broken[0]}")
+    for name in parts.PARTS:
+        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+            day = parts.record(Path(folder), name)
+            if mutant.name in day.places():
+                for where, broken in parts.verdicts(day, name, mutant.name):
+                    if broken:
+                        return _told(f"{name} by itself", f"{where}: {broken}")
     return ""
 
 

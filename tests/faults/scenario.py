@@ -2,8 +2,9 @@
 
     python -m tests.faults.scenario FOLDER PRELUDE        # state in FOLDER/disk/state, the ledger in FOLDER/ledger
 
-What was promised to whom goes into the ledger, and so into the same record, in the order in which it happened: `acked` after a 250 or
-an APPEND's OK, `settled` when another server has a message and the queue has let go of it, `held`, `dropped`, `aside` after the operator's verbs.
+What was promised to whom goes into the ledger, and so into the same record, in the order in which it happened: `known` when an alias is, `acked`
+after a 250 or an APPEND's OK, `settled` when another server has a message and the queue has let go of it, `held`, `dropped`, `aside` after the
+operator's verbs.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def main(folder: Path, prelude: str) -> None:
 def live(laboratory: Laboratory) -> None:
     """The day: mail of every kind, and the operator's hand at its end."""
     note_what_is_taken(laboratory)
+    for alias in ALIASES:
+        laboratory.ledger.write("known", alias)
     for recipients, size in DAY:
         send(laboratory, recipients, size)
     with ThreadPoolExecutor(len(BURST)) as crowd:

@@ -39,12 +39,12 @@ def test_a_broken_build_is_caught(tmp_path):
 def test_every_durable_call_is_in_the_table():
     table = read()
     assert not [mutant.name for mutant in mutants() if mutant.name not in table], "run `python -m tests.faults.mutation --missing` (or --list)"
-    assert not [name for name, found in table.items() if found == "NOTHING"]
+    assert not [name for name, found in table.items() if found.startswith(("NOTHING", "only "))], "the laboratory itself must notice each"
 
 
 def test_the_tests_that_the_table_names_are_there():
     named = {match.groups() for found in read().values() if (match := re.search(r"`(\S+?)::(\w+)", found))}
-    assert len(named) > 10
+    assert len(named) > 5
     assert not [(file, name) for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
 
 

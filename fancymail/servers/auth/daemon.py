@@ -31,7 +31,7 @@ from fancymail.servers.running.allocator import give_back_from
 from fancymail.servers.running.daemon import Daemon
 from fancymail.storage.ports.accounts import Account, StoreFailed
 from fancymail.storage.sqlite.accounts import SqliteAccounts
-from fancymail.storage.sqlite.database import DatabaseError
+from fancymail.storage.sqlite.database import DatabaseError, sync_directory
 from fancymail.storage.sqlite.failures import SqliteFailures
 
 FRONTS = "smtpin pop3 imap gateway webmaild web"        # the daemons to which users log in
@@ -74,6 +74,7 @@ class AuthServer(Daemon):
             self._open_store().close()
         for file in (*database(self.paths.logins), *(database(self.paths.accounts) if self.cluster is None else ())):
             file.touch(0o600)
+        sync_directory(self.paths.state)        # SQLite would, and is not let into that folder any more
 
     async def started(self) -> None:
         give_back_from(HASHING)

@@ -69,15 +69,15 @@ def open_database(path: Path | str, steps: tuple[Step, ...], *, cache: int = 16 
     require_sqlite()
     path = Path(path)
     try:
-        created = _create_private(path, mode)
+        named = not _create_private(path, mode) and os.path.exists(f"{path}-wal")
         connection = apsw.Connection(str(path))
         _configure(connection, cache, busy, synchronous)
         migrate(connection, path, steps)
     except (apsw.Error, OSError) as error:
         kind = DatabaseDamaged if isinstance(error, (apsw.NotADBError, apsw.CorruptError)) else DatabaseError
         raise kind(f"{path}: {_reason(error)}") from error
-    if created:
-        sync_directory(path.parent)     # SQLite syncs the WAL's name, nobody else syncs the database's own
+    if not named:
+        sync_directory(path.parent)     # of the database and its log. SQLite does so where it is built to, but nobody promises that
     return connection
 
 

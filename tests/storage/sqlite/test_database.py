@@ -26,13 +26,16 @@ def test_a_new_database_is_private_and_durable(tmp_path):
     assert list(open_database(path, (FIRST, SECOND)).execute("SELECT * FROM one")) == [(1, "x")]
 
 
-def test_the_name_of_a_new_database_is_synced(tmp_path, monkeypatch):
+def test_the_names_of_a_database_and_its_log_are_synced(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr(database.os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
-    open_database(tmp_path / "x.db", (FIRST,)).close()
+    first = open_database(tmp_path / "x.db", (FIRST,))
     assert synced == [str(tmp_path)]
     open_database(tmp_path / "x.db", (FIRST,)).close()
     assert len(synced) == 1
+    first.close()                                               # its log is gone, and is made anew
+    open_database(tmp_path / "x.db", (FIRST,)).close()
+    assert len(synced) == 2
 
 
 def test_steps_are_applied_once_and_later_ones_added(tmp_path):
