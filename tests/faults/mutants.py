@@ -23,10 +23,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 PLACES = (
     "fancymail/storage/*.py", "fancymail/storage/sqlite/*.py", "fancymail/core/commit.py", "fancymail/core/intake.py", "fancymail/core/queue.py",
-    "fancymail/core/queue_desk.py", "fancymail/core/stowage.py", "fancymail/core/turn.py", "fancymail/servers/mailbox/delivery.py",
-    "fancymail/servers/mailbox/uploads.py", "fancymail/servers/mailbox/daemon.py", "fancymail/servers/smtpin/*.py",
-    "fancymail/servers/smtpout/outgoing.py", "fancymail/servers/moving/files.py", "fancymail/servers/moving/move.py",
-    "fancymail/servers/moving/queues.py", "fancymail/core/moving.py")
+    "fancymail/core/queue_desk.py", "fancymail/core/stowage.py", "fancymail/core/turn.py", "fancymail/servers/auth/daemon.py",
+    "fancymail/servers/mailbox/delivery.py", "fancymail/servers/mailbox/uploads.py", "fancymail/servers/mailbox/daemon.py",
+    "fancymail/servers/smtpin/*.py", "fancymail/servers/smtpout/outgoing.py", "fancymail/servers/moving/files.py",
+    "fancymail/servers/moving/move.py", "fancymail/servers/moving/queues.py", "fancymail/core/moving.py")
 DERIVED = ("fancymail/storage/sqlite/fulltext.py",)         # may be lost at any time
 SYNC = re.compile(r"_?(fsync|fdatasync|syncfs|sync|sync_[a-z_]+|durable)\Z")
 NAMING = {"rename", "replace", "link", "renames"}

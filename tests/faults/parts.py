@@ -15,9 +15,12 @@ from math import inf
 from pathlib import Path
 
 from tests.faults import mutated            # first: what follows may be altered by it
+from fancymail.base.settings import Paths, Settings
+from fancymail.servers.auth.daemon import AuthServer
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.migrations import Step
 from fancymail.storage.ports.queue import Entry
+from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.database import open_database, transaction
 from fancymail.storage.sqlite.queue import SqliteQueueIndex
 from fancymail.storage.sync import Syncer
@@ -76,7 +79,23 @@ def look_blobs(folder: Path) -> set[str]:
         return {blob.hex() for part in range(blobs.parts) for blob in blobs.stale(part, inf) if blobs.verify(blob)}
 
 
-PARTS = {"database": (live_database, look_database), "index": (live_index, look_index), "blobs": (live_blobs, look_blobs)}
+def live_accounts(folder: Path, keep: Keep) -> None:
+    """A domain, by fm-auth, which makes its files while it may and then writes into them."""
+    paths = Paths(folder)
+    AuthServer(Settings(), paths).prepare()
+    with closing(SqliteAccounts(paths.accounts)) as accounts:
+        accounts.add_domain("example.test")
+        keep("example.test")
+    keep("example.test")
+
+
+def look_accounts(folder: Path) -> set[str]:
+    with closing(SqliteAccounts(Paths(folder).accounts)) as accounts:
+        return set(accounts.domains())
+
+
+PARTS = {"accounts": (live_accounts, look_accounts), "database": (live_database, look_database), "index": (live_index, look_index),
+         "blobs": (live_blobs, look_blobs)}
 
 
 def record(folder: Path, name: str) -> Record:

@@ -13,8 +13,10 @@ import pytest
 
 from tests.servers.smtpout.fakemx import FakeMx
 from tests.servers.smtpout.test_smtpout import House, zone
+from tests.servers_kit import operator
 
 ROOT = Path(__file__).parents[2]
+START = 60.0                # seconds
 PATIENT = {"connect_timeout": 30.0, "command_timeout": 30.0, "final_timeout": 30.0}        # on a busy machine nothing may be put off
 CHILD = "import sys; from fancymail.servers.running.launch import launch; launch('smtpout', sys.argv[1:])"
 
@@ -23,6 +25,23 @@ class Idle:
     """Stands where a daemon in this process would: what is under way in the other one cannot be seen."""
 
     active: dict = {}
+
+
+async def dies(process: asyncio.subprocess.Process, state: Path) -> int:
+    """How it ended; if it does not, what it was about."""
+    try:
+        return await asyncio.wait_for(process.wait(), START)
+    except TimeoutError:
+        raise AssertionError(f"it lives on:\n{(state / 'log' / 'fancymail.log').read_text()}") from None
+
+
+@asynccontextmanager
+async def living(state: Path):
+    """fm-smtpout as a process of its own, once it answers."""
+    async with child(state) as process:
+        with operator(state, "smtpout") as door:
+            await door.call("ping", timeout=START)
+        yield process
 
 
 @asynccontextmanager
@@ -63,9 +82,9 @@ async def test_delivered_once_more_at_most(tmp_path, point: str, times: int) -> 
         write_settings(house, tmp_path)
         path = await house.push("1@x.test", "2@x.test", "3@x.test")
         async with child(tmp_path, f"{point}:2") as process:        # dies at the second of three transactions
-            assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+            assert await dies(process, tmp_path) == -signal.SIGKILL
         leases_end(house)
-        async with child(tmp_path):
+        async with living(tmp_path):
             await house.settled(path)
         got = sorted(message.recipients[0] for message in mx.messages)
         assert got == ["RCPT TO:<1@x.test>", *["RCPT TO:<2@x.test>"] * times, "RCPT TO:<3@x.test>"]
@@ -77,9 +96,9 @@ async def test_a_failure_is_told_once(tmp_path) -> None:
         write_settings(house, tmp_path)
         path = await house.push("1@x.test")
         async with child(tmp_path, "smtpout.told:1") as process:
-            assert await asyncio.wait_for(process.wait(), 60) == -signal.SIGKILL
+            assert await dies(process, tmp_path) == -signal.SIGKILL
         await house.notice()
         leases_end(house)
-        async with child(tmp_path):
+        async with living(tmp_path):
             await house.settled(path)
         assert await house.nothing_in()      # the crash came between telling and writing down: it is known, and not told again
