@@ -10,6 +10,7 @@ client reads octets and looks at nothing but the last line. Needs root and Dovec
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import random
 import socket
@@ -172,11 +173,12 @@ def at_once(work: Callable[[], None], count: int) -> None:
 
 def writes(watch: Stopwatch, count: int) -> None:
     """What changes something."""
-    client, letter = Client(watch.server), message(1)
+    client, first, serial = Client(watch.server), message(1), itertools.count()
 
     def append(how_many: int = 300) -> None:
         own = Client(watch.server)
         for _ in range(how_many):
+            letter = first.replace(b"Message-ID: <1@", b"Message-ID: <w%d@" % next(serial))      # of equal ones a server may keep one
             own.ask(b"APPEND written {%d+}\r\n" % len(letter) + letter)
         own.close()
     client.ask("CREATE written")
