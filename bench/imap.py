@@ -127,7 +127,7 @@ class Stopwatch:
 def reads(watch: Stopwatch, count: int) -> None:
     """What only looks."""
     client = Client(watch.server)
-    watch.take("SELECT, UNSELECT", lambda: (client.ask("SELECT INBOX"), client.ask("UNSELECT")), 20)
+    watch.take("SELECT, UNSELECT", lambda: (client.ask("SELECT INBOX"), client.ask("UNSELECT")), 200)
     client.ask("SELECT INBOX")
     for item in ("FLAGS", "UID ENVELOPE", "BODYSTRUCTURE", "UID RFC822.SIZE INTERNALDATE", "UID BODY.PEEK[HEADER.FIELDS (FROM SUBJECT DATE)]"):
         began = time.perf_counter()
