@@ -66,6 +66,22 @@ async def test_found_before_and_after_it_is_indexed(kit):
     assert await kit.find("ne") == [1, 3, 4, 5] and await kit.find("") == [1, 2, 3, 4, 5, 6]
 
 
+async def test_a_word_that_all_have_costs_what_is_asked_for_not_what_the_index_holds(kit):
+    """A large mailbox is searched a thousand messages at a time: each time the index is asked about these alone."""
+    steps = []
+    for _ in range(2):
+        kit.put(*["needle"] * (100 if not steps else 3_000))
+        kit.fill()
+        kit.candidates("needle")                                    # opens the shard
+        counted, connection = [], kit.reader.scanned[0].connection
+        connection.set_progress_handler(lambda: bool(counted.append(1)), 10)
+        found = kit.reader.open(ALICE, 1)._candidates(fulltext.query(["needle"]), [(1, 100)], [])
+        connection.set_progress_handler(None)
+        assert found == list(range(1, 101))
+        steps.append(len(counted))
+    assert 0 < steps[1] < steps[0] * 1.2, steps
+
+
 async def test_the_index_is_looked_at_again(kit):
     kit.put("abc bcd", "abcd", "xabcdx")                # the first holds all trigrams of abcd, but not abcd
     kit.fill()

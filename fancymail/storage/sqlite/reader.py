@@ -41,7 +41,10 @@ DERIVED = f" LEFT JOIN derived ON derived.mid = box.mid AND derived.version = {V
 KEPT_CONTENT = " LEFT JOIN content ON content.number = msg.content"
 TEXT = " LEFT JOIN text ON text.mid = box.mid"
 INDEXED = " LEFT JOIN fulltext.indexed AS indexed ON indexed.mid = box.mid AND indexed.emailid = msg.emailid"
-FOUND = "SELECT rowid FROM fulltext.words WHERE words MATCH ?"
+# Of some messages those that the index finds or does not know; it is asked about their numbers alone, whatever else it holds.
+CANDIDATES = """WITH part AS MATERIALIZED (SELECT box.uid AS uid, box.mid AS mid, indexed.mid AS known FROM {source})
+    SELECT uid FROM part WHERE known IS NULL OR mid IN (
+        SELECT rowid FROM fulltext.words WHERE words MATCH ? AND rowid BETWEEN (SELECT min(mid) FROM part) AND (SELECT max(mid) FROM part))"""
 
 _SOURCES = {"savedate": "box.savedate", "size": SIZE, "length": "length", "prefix": "prefix", "blob": "blob", "internaldate": "internaldate",
             "emailid": "emailid", "threadid": "threadid", KEPT: "content.octets", "header_text": "text.header", "text": "text.body",
@@ -193,7 +196,7 @@ class SqliteBox:
     def _candidates(self, asked: str, uids: Ranges, there: list[int]) -> list[int]:
         """The messages that may hold what is asked: the index says so, or does not know them."""
         source, bindings = _within(uids, self.mailbox)
-        sql = f"SELECT box.uid FROM {source.format(table='entry', joins=MSG + INDEXED)} AND (indexed.mid IS NULL OR box.mid IN ({FOUND}))"
+        sql = CANDIDATES.format(source=source.format(table="entry", joins=MSG + INDEXED))
         try:
             with self.reader.scanning, self.reader.scanned[self.reader.number(self.account)] as shard:
                 return [uid for (uid,) in shard.execute(sql, (*bindings, asked))] if shard.indexed() else there
