@@ -193,10 +193,11 @@ class QueueServer(OperatorVerbs, Daemon):
                 self.spawn(self._give_back(queue, entries), "give back")
 
     @verb(callers=CONSUMERS, operator=False)
-    def leave(self, queue: QueueName, *, caller: Caller) -> None:
+    async def leave(self, queue: QueueName, *, caller: Caller) -> None:
         """Said by a consumer that ends: its consume is answered, with nothing if there was nothing."""
         with refusals():
             self._require_consumer(caller, queue)
+        await asyncio.sleep(0)              # a consume that came just before has begun only now
         self.waiting.leave(queue, caller.role)
 
     @verb(callers=CONSUMERS)

@@ -9,6 +9,8 @@ import os
 import zmq
 
 from fancymail.core.taken import read_many
+from fancymail.ipc.client import Client
+from fancymail.ipc.security import KeyRing
 from fancymail.storage.ports.queue import State
 from tests.servers.queue.test_queue import pushed, refused, text
 from tests.servers_kit import operator
@@ -71,6 +73,24 @@ async def test_whoever_asks_again_waits_no_more(door, daemon, tmp_path):
         first = asyncio.create_task(consumed(other, "incoming", 1, 60))
         await waits(daemon)
         assert await consumed(door, "incoming", 1, 0.01) == [] and await first == []
+
+
+async def test_who_leaves_right_behind_a_question_waits_no_more(daemon, door):
+    """Both arrive together: what is handed out after that would be for somebody who has stopped."""
+    context, keys = zmq.Context(), KeyRing(daemon.paths.keys)
+    client = Client(context, daemon.paths.endpoints("queue")[1], keys=keys, role="smtpout", server_key=keys.public("queue"))
+    try:
+        await client.call("ping")
+        for _ in range(5):
+            asked = client.call("consume", "outgoing", 4, 60, timeout=60)
+            await client.call("leave", "outgoing")
+            async with asyncio.timeout(10):
+                assert await asked == []
+        path = await pushed(door, "outgoing")
+        assert state(daemon, path) == (State.READY, 0)
+    finally:
+        client.close()
+        context.destroy(0)
 
 
 async def test_what_is_handed_to_somebody_who_died_is_ready_again(door, daemon, tmp_path):
