@@ -17,7 +17,7 @@ from fancymail.storage.ports.reader import BoxReader
 
 
 def downgrade(table: bytes, start: int, length: int) -> Downgrade:
-    """What makes the headers within a section of a message ASCII, as its octets come; `table`: its parts."""
+    """What says in ASCII what is UTF-8 in the headers within a section of a message, as its octets come; `table`: its parts."""
     end = start + length
     return Downgrade([(low - start, high - start) for low, high in parts.headers(table) if start <= low and high <= end])
 
