@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import faulthandler
 import os
-import sys
 import time
 
 import pytest
