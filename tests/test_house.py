@@ -45,6 +45,11 @@ def test_nothing_is_left_unfinished(pattern):
     assert not found
 
 
+def test_who_is_cancelled_ends():
+    """asyncio.wait_for of Python 3.11 swallows a cancellation that comes together with what it waits for; asyncio.timeout does not."""
+    assert not [str(path) for path in (ROOT / "fancymail").rglob("*.py") if "asyncio.wait_for(" in path.read_text()]
+
+
 def test_files_stay_readable():
     long = [f"{path.relative_to(ROOT)}: {count}" for path in sources() if (count := path.read_text().count("\n")) > 600]
     assert not long

@@ -69,7 +69,8 @@ class Client:
         try:
             while True:
                 try:
-                    reply = await asyncio.wait_for(answers.get(), timeout)
+                    async with asyncio.timeout(timeout):
+                        reply = await answers.get()
                 except TimeoutError:
                     raise IpcError("4.4.1", f"no answer from {self.name}") from None
                 if isinstance(reply, IpcError):

@@ -41,7 +41,8 @@ class RawInbox:
                     raise IpcError("4.5.3", "raw octets came faster than they could be written")
                 self._more.clear()
                 try:
-                    await asyncio.wait_for(self._more.wait(), PATIENCE)
+                    async with asyncio.timeout(PATIENCE):
+                        await self._more.wait()
                 except TimeoutError:
                     raise IpcError("4.4.2", f"{length} raw octets did not come") from None
             chunk = self.chunks.popleft()

@@ -112,6 +112,21 @@ async def test_a_verb_is_answered(door):
     assert await door.call("ping") == [b"queue"]
 
 
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_gives_up_in_the_moment_of_an_answer_gives_up(tmp_path, turns):
+    """However near both come to each other in the loop: whoever is cancelled once and goes on is never cancelled again."""
+    with operator(tmp_path, "queue") as nobody:
+        asking = asyncio.create_task(nobody.rows("list"))
+        await asyncio.sleep(0)
+        request, = nobody.requests.values()
+        request.answers.put_nowait(Reply("ok", b"2"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        asking.cancel()
+        assert await asyncio.wait([asking], timeout=5) == ({asking}, set())
+        assert asking.cancelled()
+
+
 async def test_a_plain_req_socket_works(echo, tmp_path):
     socket = zmq.asyncio.Context.instance().socket(zmq.REQ)
     socket.connect(echo.paths.endpoints("queue")[0])

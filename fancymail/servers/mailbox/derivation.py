@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 
 from fancymail.base.log import Log
 from fancymail.core.imap.precompute import precompute
@@ -95,10 +96,9 @@ class Derivation:
         while True:
             self.wanted.clear()
             await self.complete(PAUSE)
-            try:
-                await asyncio.wait_for(self.wanted.wait(), IDLE)
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(IDLE):
+                    await self.wanted.wait()
 
     async def complete(self, pause: float = 0.0) -> int:
         """Derive of all messages what was not derived yet, or is lost; of how many."""

@@ -347,7 +347,8 @@ class QueueServer(OperatorVerbs, Daemon):
                 self.log.error("disk refuses", reason=str(error))
             self.swept.set()
             with suppress(TimeoutError):
-                await asyncio.wait_for(again.wait(), SWEEP)
+                async with asyncio.timeout(SWEEP):
+                    await again.wait()
 
     async def _settle_remains(self) -> None:
         """After a crash, once: rows whose file is gone have ended."""

@@ -363,7 +363,8 @@ class Daemon:
 
     async def _close(self) -> None:
         with suppress(Exception):
-            await asyncio.wait_for(self._able_to_wait(self.stopping()), FINISH)
+            async with asyncio.timeout(FINISH):
+                await self._able_to_wait(self.stopping())
         await self.server.finish(1.0)
         for task in list(self.tasks):
             task.cancel()

@@ -82,7 +82,8 @@ class SmtpOutServer(Daemon):
             given_back = (self.dispatch.defer(path, 0.0, "fm-smtpout was stopped", 1.0) for path in left if path not in self.reports)
             await asyncio.gather(*given_back, return_exceptions=True)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.reports.quiet(), 1.0)
+            async with asyncio.timeout(1.0):
+                await self.reports.quiet()
         self.pool.close()
         self.resolver.close()
         self.readers.shutdown(wait=False)
@@ -172,7 +173,8 @@ class SmtpOutServer(Daemon):
             else:                      # full: somebody may hold room who only waits in vain
                 self.pool.relieve()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.room.wait(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await self.room.wait()
 
     async def _take(self, count: int) -> list[Task]:
         try:

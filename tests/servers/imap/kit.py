@@ -37,7 +37,8 @@ class Client:
         """The next response, literals included, without its last CRLF."""
         found = b""
         while True:
-            line = await asyncio.wait_for(self.reader.readline(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):
+                line = await self.reader.readline()
             if not line.endswith(b"\r\n"):
                 raise EOFError(found + line)
             found += line

@@ -244,7 +244,8 @@ class Talk:
         lines = []
         while True:
             try:
-                line = await asyncio.wait_for(self.reader.readline(), 10)
+                async with asyncio.timeout(10):
+                    line = await self.reader.readline()
             except ConnectionError:
                 line = b""
             if not line:
@@ -286,7 +287,8 @@ class Talk:
     async def ended(self) -> bytes:
         """What still came until the server closed."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10)
+            async with asyncio.timeout(10):
+                return await self.reader.read()
         except ConnectionError:
             return b""
 

@@ -84,7 +84,8 @@ class FakeMx:
     async def wait_for(self, count: int) -> None:
         while len(self.messages) < count:
             self.arrived.clear()
-            await asyncio.wait_for(self.arrived.wait(), 10)
+            async with asyncio.timeout(10):
+                await self.arrived.wait()
 
 
 class _Talk:
