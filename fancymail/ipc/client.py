@@ -68,11 +68,11 @@ class Client:
         tag = self._say(verb, params, timeout, None, answers, tag)
         try:
             while True:
+                silence = self.loop.call_later(timeout, answers.put_nowait, IpcError("4.4.1", f"no answer from {self.name}"))
                 try:
-                    async with asyncio.timeout(timeout):
-                        reply = await answers.get()
-                except TimeoutError:
-                    raise IpcError("4.4.1", f"no answer from {self.name}") from None
+                    reply = await answers.get()
+                finally:
+                    silence.cancel()
                 if isinstance(reply, IpcError):
                     raise reply
                 yield reply

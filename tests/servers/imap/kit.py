@@ -37,8 +37,7 @@ class Client:
         """The next response, literals included, without its last CRLF."""
         found = b""
         while True:
-            async with asyncio.timeout(PATIENCE):
-                line = await self.reader.readline()
+            line = await asyncio.wait_for(self.reader.readline(), PATIENCE)
             if not line.endswith(b"\r\n"):
                 raise EOFError(found + line)
             found += line

@@ -244,8 +244,7 @@ class Talk:
         lines = []
         while True:
             try:
-                async with asyncio.timeout(10):
-                    line = await self.reader.readline()
+                line = await asyncio.wait_for(self.reader.readline(), 10)
             except ConnectionError:
                 line = b""
             if not line:
@@ -287,8 +286,7 @@ class Talk:
     async def ended(self) -> bytes:
         """What still came until the server closed."""
         try:
-            async with asyncio.timeout(10):
-                return await self.reader.read()
+            return await asyncio.wait_for(self.reader.read(), 10)
         except ConnectionError:
             return b""
 
