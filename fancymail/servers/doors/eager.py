@@ -1,7 +1,7 @@
 """Begin a coroutine at once: most decisions of IMAP and POP3 wait for nothing, and then no task is made and no turn of the loop is lost.
 
 Used by servers/imap/session.py and servers/pop3/session.py for their commands. What does wait goes on as the task that the connection makes of it.
-Until then there is no task: what such a command calls may not use asyncio.timeout before it has waited for something else (ipc/client.py does without).
+Until then there is no task, and nothing that such a command calls may use asyncio.timeout (ipc/client.py does without).
 """
 
 from __future__ import annotations
