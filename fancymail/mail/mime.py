@@ -4,8 +4,9 @@ Called for BODYSTRUCTURE and sections, for previews, search text, delivery repor
 empty line and the next line that begins with "--" are looked for once each, whatever nests how, so the work is linear in the size.
 The same octets give the same tree everywhere. What a tree means when the message is broken:
 
-- a delimiter line is "--" boundary ["--"] and white space, nothing else; it ends everything opened inside its multipart;
-- of two open multiparts with one boundary the inner one has it; behind its closing delimiter a multipart has an epilogue only;
+- a delimiter line begins with "--" boundary ["--"], whatever follows (RFC 2046 5.1.1); it ends everything opened inside its multipart;
+- of open multiparts whose boundaries a line begins with, that with the longest has it, of those with one boundary the inner one;
+- behind its closing delimiter a multipart has an epilogue only;
 - a multipart without a usable boundary is text/plain, as is a part without a readable Content-Type (message/rfc822 in a digest);
 - below DEPTH levels a container is opaque: application/octet-stream; what follows PARTS parts belongs to none (`cut`);
 - message/rfc822 is opened unless it is encoded. Line ends may be CRLF or LF.
@@ -103,17 +104,14 @@ class _Scanner:
         """Return the next delimiter line before `stop` as (offset, offset behind it, level, closing); every line is tried once."""
         if not self.levels:
             return None
+        open_ = tuple(self.levels)
         while self.dashes < stop:
-            position = self.dashes
+            position, name = self.dashes, self.dashes + 2
             behind = self.data.find(b"\n", position, self.stop) + 1 or self.stop
-            if behind - position <= BOUNDARY_LIMIT + 128:
-                text = self.data[position + 2:behind].rstrip(b" \t\r\n")
-                levels = self.levels.get(text)
-                closing = levels is None and text.endswith(b"--")
-                if closing:
-                    levels = self.levels.get(text[:-2])
-                if levels:
-                    return position, behind, levels[-1], closing
+            if self.data.startswith(open_, name, behind):
+                boundary = max((boundary for boundary in open_ if self.data.startswith(boundary, name, behind)), key=len)
+                closing = self.data.startswith(b"--", name + len(boundary), behind)
+                return position, behind, self.levels[boundary][-1], closing
             self.dashes = self._dashes(behind)
         return None
 

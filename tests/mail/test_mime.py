@@ -116,8 +116,10 @@ ODD = [
     ("Content-Type: multipart/mixed; boundary=x\n\n--x", [("", "multipart/mixed", b"--x"), ("1", "text/plain", b"")]),
     ("Content-Type: multipart/mixed; boundary=x\n\n--x\nA: b\n--x\n\ny\n--x--",
      [("", "multipart/mixed", None), ("1", "text/plain", b""), ("2", "text/plain", b"y")]),
-    ("Content-Type: multipart/mixed; boundary=x\n\n--xy\n\na\n--x \t\n\nb\n--x-\n--x--",
-     [("", "multipart/mixed", None), ("1", "text/plain", b"b\r\n--x-")]),
+    ("Content-Type: multipart/mixed; boundary=x\n\n--y\n--xy\n\na\n--x \t\n\nb\n--x-\n\nc\n --x\n--x--y\n--x\n\nd",
+     [("", "multipart/mixed", None), ("1", "text/plain", b"a"), ("2", "text/plain", b"b"), ("3", "text/plain", b"c\r\n --x")]),
+    ("Content-Type: multipart/mixed; boundary=x" + "y" * 250 + "\n\n--x" + "y" * 900 + "\n\na\n--x" + "y" * 249 + "\nb",
+     [("", "multipart/mixed", None), ("1", "text/plain", b"a\r\n--x" + b"y" * 249 + b"\r\nb")]),
     ('Content-Type: multipart/mixed; boundary="x y"\n\n--x y\n\na', [("", "multipart/mixed", None), ("1", "text/plain", b"a")]),
     ('Content-Type: multipart/mixed; boundary="x\n y"\n\n--x y\n\na', [("", "multipart/mixed", None), ("1", "text/plain", b"a")]),
     ("Content-Type: multipart/mixed; boundary*0=x; boundary*1=y\n\n--xy\n\na",
@@ -144,6 +146,13 @@ def test_one_boundary_at_two_depths():
         ("", "multipart/mixed"), ("1", "multipart/mixed"), ("1.1", "text/plain"), ("2", "text/plain")]
 
 
+@pytest.mark.parametrize("outer, inner", [("x", "xy"), ("xy", "x")])
+def test_of_two_boundaries_that_begin_alike_the_longest_counts(outer, inner):
+    data = crlf(f"Content-Type: multipart/mixed; boundary={outer}\n\n--{outer}\nContent-Type: multipart/mixed; boundary={inner}\n\n"
+                f"--{inner}\n\na\n--{inner}z\n\nb\n--{outer}\n\nc\n--{outer}--")
+    assert [row[0] for row in tree(data)] == ["", "1", "1.1", "1.2", "2"]
+
+
 def test_an_outer_delimiter_ends_inner_parts():
     data = crlf("Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n"
                 "--i\n\na\n--o\n\nb\n--i\n\nc\n--o--")
@@ -153,7 +162,7 @@ def test_an_outer_delimiter_ends_inner_parts():
 def nested(depth):
     lines = []
     for level in range(depth):
-        lines.append(f"Content-Type: multipart/mixed; boundary=b{level}\r\n\r\n--b{level}\r\n")
+        lines.append(f"Content-Type: multipart/mixed; boundary=b{level}.\r\n\r\n--b{level}.\r\n")
     return "".join(lines).encode() + b"\r\nx"
 
 
@@ -186,12 +195,12 @@ HOSTILE = {
     "parts without empty line": lambda n: b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\nA: b\r\n" * n,
     "lines of dashes": lambda n: nested(50) + b"\r\n--" * n,
     "nearly delimiters": lambda n: nested(50) + b"\r\n--b4x" * n,
-    "closing again and again": lambda n: nested(50) + b"\r\n--b0--" * n,
+    "closing again and again": lambda n: nested(50) + b"\r\n--b0.--" * n,
     "forwarded": forwarded,
     "nested": nested,
     "one long line": lambda n: nested(2) + b"\r\n--" + b"b" * n * 10,
     "digest": lambda n: b"Content-Type: multipart/digest; boundary=b\r\n\r\n" + b"--b\r\n\r\n\r\n" * n,
-    "inner delimiters only": lambda n: nested(50) + b"\r\n--b49\r\n" * n,
+    "inner delimiters only": lambda n: nested(50) + b"\r\n--b49.\r\n" * n,
     "same boundary": lambda n: b"Content-Type: multipart/x; boundary=b\r\n\r\n--b\r\n" * n,
 }
 
