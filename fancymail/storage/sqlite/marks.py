@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from fancymail.mail import uidset
-from fancymail.mail.bits import changing, gained, masked
+from fancymail.mail.bits import changing, gained, having, masked
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST, Ranges
 from fancymail.storage.ports.mailboxes import State
@@ -54,7 +54,7 @@ class Row:
 
     def __init__(self, place: int, messages: int = 0, deleted: int = 0, modseq: int = 0, octets: bytes = b"") -> None:
         self.place, self.messages, self.deleted, self.modseq = place, messages, deleted, modseq
-        self.first = place % PLACES * SPAN + 1
+        self.first = _first(place)
         words = _words(octets)
         self.flags, self.modseqs = words[::2], words[1::2]
 
@@ -64,18 +64,6 @@ class Row:
         if len(spans) == 1 and self.messages == len(modseqs):
             return range(spans[0][0], min(spans[0][1], self.messages))
         return [index for low, high in spans for index in range(low, min(high, len(modseqs))) if modseqs[index]]
-
-    def flips(self, spans: Spans, masks: tuple[int, int], limit: int | None) -> Spans:
-        """Where in some spans there are messages, changed at `limit` or before, whose flags the masks would change."""
-        found = []
-        for low, high in spans:
-            modseqs = self.modseqs[low:high]
-            flips = changing(self.flags[low:high], *masks)
-            if limit is not None or self.messages < len(self.modseqs):
-                most = self.modseq if limit is None else limit
-                flips = bytes([flip and 0 < modseq <= most for flip, modseq in zip(flips, modseqs)])
-            found += [(low + run.start(), low + run.end()) for run in _RUN.finditer(flips)]
-        return found
 
     def set(self, index: int, flags: int, modseq: int) -> None:
         """Give a new message its marks."""
@@ -97,7 +85,7 @@ def load(shard: Shard | ReadShard, mailbox: int) -> tuple[array, array, array]:
     """UIDs, flags and modseqs of a whole mailbox, parallel, by UID."""
     uids, words = array("I"), array("Q")
     for place, messages, octets in shard.execute(f"SELECT place, messages, octets FROM marks WHERE {_WITHIN}", _places(mailbox, 0, PLACES - 1)):
-        first, count = place % PLACES * SPAN + 1, len(octets) // 16
+        first, count = _first(place), len(octets) // 16
         if messages == count:
             uids.extend(range(first, first + count))
             words.frombytes(octets)
@@ -132,24 +120,60 @@ def add(shard: Shard, mailbox: int, added: Iterable[tuple[int, int, int]]) -> No
 
 
 def change(shard: Shard, mailbox: int, uids: Ranges, masks: tuple[int, int], modseq: int, limit: int | None) -> Marked:
-    """First clear, then set bits (masks: those to set, those to clear), where the modseq is at most `limit`; what changes gets `modseq`."""
-    rows, changed, refused, unseen, deleted = [], [], [], 0, 0
-    for row, spans in _rows(shard, mailbox, uids, _ROW):
-        flags, modseqs, before = row.flags, row.modseqs, len(changed)
-        if limit is not None and row.modseq > limit:
-            refused += [row.first + index for index in row.present(spans) if modseqs[index] > limit]
-        for low, high in row.flips(spans, masks, limit):
-            had = flags[low:high]
-            flags[low:high], modseqs[low:high] = masked(had, *masks), array("Q", [modseq]) * len(had)
-            unseen -= gained(had, *masks, SEEN)
-            more = gained(had, *masks, DELETED)
-            row.deleted, deleted = row.deleted + more, deleted + more
-            changed.append((row.first + low, row.first + high - 1))
-        if len(changed) > before:
-            row.modseq = modseq
-            rows.append(row)
-    _write(shard, rows)
+    """First clear, then set bits (masks: those to set, those to clear), where the modseq is at most `limit`; what changes gets `modseq`.
+
+    The rows are laid end to end and changed together: a whole mailbox is one run of flags.
+    """
+    rows = list(_touched(shard, mailbox, uids, _ROW))
+    words = _words(b"".join([columns[-1] for columns, _ in rows]))
+    flags, modseqs = words[::2], words[1::2]
+    flips, refused = _flips(rows, flags, modseqs, masks, limit)
+    before, unseen = flags[:] if (masks[0] | masks[1]) & DELETED else flags, 0
+    runs = [(run.start(), run.end()) for run in _RUN.finditer(flips)]
+    for low, high in runs:
+        had = flags[low:high]
+        flags[low:high], modseqs[low:high] = masked(had, *masks), array("Q", [modseq]) * len(had)
+        unseen -= gained(had, *masks, SEEN)
+    words[::2], words[1::2] = flags, modseqs
+    octets, changed, kept, deleted = _octets(words), [], [], 0
+    start = at = 0
+    for (place, messages, marked, _, old), _ in rows:
+        end, first = start + len(old) // 16, _first(place)
+        while at < len(runs) and runs[at][1] <= start:
+            at += 1
+        within = at
+        while within < len(runs) and runs[within][0] < end:
+            low, high = runs[within]
+            changed.append((first + max(low - start, 0), first + min(high, end) - start - 1))
+            within += 1
+        if within > at:
+            more = having(flags[start:end], DELETED) - having(before[start:end], DELETED) if before is not flags else 0
+            deleted += more
+            kept.append((place, messages, marked + more, modseq, octets[16 * start:16 * end]))
+        start = end
+    shard.connection.executemany(_KEEP, kept)
     return Marked(uidset.merge(changed), uidset.compress(refused), unseen, deleted)
+
+
+def _flips(rows: list[tuple[tuple, Spans]], flags: array, modseqs: array, masks: tuple[int, int], limit: int | None) -> tuple[bytes, list[int]]:
+    """Of rows end to end: an octet for each place, 1 where masks change the flags of a message that is asked for and may be changed. And the
+    UIDs of those that may not, since they changed after `limit`."""
+    flips, refused, start = bytearray(changing(flags, *masks)), [], 0
+    for (place, messages, _, most, octets), spans in rows:
+        count = len(octets) // 16
+        if spans[0][0] > 0 or spans[0][1] < count:          # not all of it is asked for
+            after = 0
+            for low, high in (*spans, (count, count)):
+                flips[start + after:start + min(low, count)] = bytes(max(min(low, count) - after, 0))
+                after = min(high, count)
+        if messages < count or limit is not None and most > limit:
+            bound = most if limit is None else limit
+            part = modseqs[start:start + count]
+            flips[start:start + count] = bytes([flip and 0 < modseq <= bound for flip, modseq in zip(flips[start:start + count], part)])
+            if most > bound:
+                refused += [_first(place) + index for low, high in spans for index in range(low, min(high, count)) if part[index] > bound]
+        start += count
+    return bytes(flips), refused
 
 
 def take(shard: Shard, mailbox: int, uids: Ranges, deleted: bool = False) -> list[tuple[int, int]]:
@@ -183,18 +207,29 @@ def _write(shard: Shard, rows: Sequence[Row]) -> None:
 
 def _rows(shard: Shard | ReadShard, mailbox: int, uids: Ranges, sql: str, *more: int) -> Iterator[tuple[Row, Spans]]:
     """The rows that a set of UIDs touches, each read once, and which spans of each are asked."""
+    for columns, spans in _touched(shard, mailbox, uids, sql, *more):
+        yield Row(*columns), spans
+
+
+def _touched(shard: Shard | ReadShard, mailbox: int, uids: Ranges, sql: str, *more: int) -> Iterator[tuple[tuple, Spans]]:
+    """The same, as the table has them."""
     at = 0
     for window, last in uidset.merge(((first - 1) // SPAN, (last - 1) // SPAN) for first, last in uids):
         for columns in shard.execute(sql, (*_places(mailbox, window, last), *more)).fetchall():
-            row = Row(*columns)
-            before, behind = row.first - 1, row.first + SPAN
+            start = _first(columns[0])
+            before, behind = start - 1, start + SPAN
             while uids[at][1] <= before:
                 at += 1
             asked = at
             while asked < len(uids) and uids[asked][0] < behind:
                 asked += 1
-            yield row, [(first - row.first if first > before else 0, (final + 1 if final < behind else behind) - row.first)
-                        for first, final in uids[at:asked]]
+            yield columns, [(first - start if first > before else 0, (final + 1 if final < behind else behind) - start)
+                            for first, final in uids[at:asked]]
+
+
+def _first(place: int) -> int:
+    """The first UID of a row."""
+    return place % PLACES * SPAN + 1
 
 
 def _places(mailbox: int, first: int, last: int) -> tuple[int, int]:
