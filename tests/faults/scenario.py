@@ -28,6 +28,7 @@ DAY = [(["alice@example.test"], 300), (["bob@example.test"], 100_000), ([*LOCAL]
        (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20), ([GONE], 300)]
 
 CROWD = 6
+BY_HAND = json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}])
 BURST = [(["alice@example.test"], 300 + number) for number in range(6)] + [([*LOCAL, FAR], 70_000)] * 2       # at the same time: they share syncs
 
 
@@ -131,10 +132,24 @@ def operate(laboratory: Laboratory) -> None:
         settled = send(laboratory, [FAR], 300)
         id = last_one(queue)
         laboratory.ledger.write("ending", id, settled)
-        queue.call("result", "outgoing", id, json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}]))
+        queue.call("result", "outgoing", id, BY_HAND)
         laboratory.ledger.write("dropped", id, settled)
+        settle(laboratory, queue)
     end_in_order(laboratory)
     laboratory.ledger.write("held", ids[0], held)
+
+
+def settle(laboratory: Laboratory, queue) -> None:
+    """As fm-smtpout tells of several messages at once. By hand, when nothing else is synced: its own come among others that are."""
+    names = {}
+    for _ in range(2):
+        name = send(laboratory, [FAR], 300)
+        names[wait_for(lambda: [id for id in waiting_ids(queue) if id not in names], "it is there")[0]] = name
+    for id, name in names.items():
+        laboratory.ledger.write("ending", id, name)
+    assert queue.call("settle", "outgoing", *[word for id in names for word in (id, BY_HAND)]) == [b"1", b"1"]
+    for id, name in names.items():
+        laboratory.ledger.write("dropped", id, name)
 
 
 def end_in_order(laboratory: Laboratory) -> None:
@@ -147,8 +162,12 @@ def end_in_order(laboratory: Laboratory) -> None:
 
 def last_one(queue) -> str:
     """The id of the only message that the operator has not put anywhere."""
-    return wait_for(lambda: [row.text(0) for row in queue.rows("messages", "outgoing", 9)[1] if row.text(1) not in ("held", "dead")],
-                    "the last one is there")[0]
+    return wait_for(lambda: waiting_ids(queue), "the last one is there")[0]
+
+
+def waiting_ids(queue) -> list[str]:
+    """The ids of those that the operator has not put anywhere."""
+    return [row.text(0) for row in queue.rows("messages", "outgoing", 9)[1] if row.text(1) not in ("held", "dead")]
 
 
 if __name__ == "__main__":
