@@ -28,7 +28,9 @@ DAY = [(["alice@example.test"], 300), (["bob@example.test"], 100_000), ([*LOCAL]
        (["alice@example.test"], 20), (["bob@example.test"], 500), (["alice@example.test"], 90_000), ([FAR], 20), ([GONE], 300)]
 
 CROWD = 6
-BY_HAND = json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}])
+DELIVERED = json.dumps([{"recipient": 0, "state": "delivered", "status": "2.0.0", "text": "by hand"}])
+BY_HAND = [("result", 1, lambda ids: (*ids, DELIVERED)), ("settle", 2, lambda ids: [word for id in ids for word in (id, DELIVERED)]),
+           ("finish", 2, lambda ids: [json.dumps(ids)])]           # verb, of how many messages, what it is told
 BURST = [(["alice@example.test"], 300 + number) for number in range(6)] + [([*LOCAL, FAR], 70_000)] * 2       # at the same time: they share syncs
 
 
@@ -129,25 +131,21 @@ def operate(laboratory: Laboratory) -> None:
             id = last_one(queue)
             queue.call("reject", "outgoing", id, "the operator says so")
             laboratory.ledger.write("aside", id, name)
-        settled = send(laboratory, [FAR], 300)
-        id = last_one(queue)
-        laboratory.ledger.write("ending", id, settled)
-        queue.call("result", "outgoing", id, BY_HAND)
-        laboratory.ledger.write("dropped", id, settled)
-        settle(laboratory, queue)
+        for verb, count, words in BY_HAND:
+            end(laboratory, queue, verb, count, words)
     end_in_order(laboratory)
     laboratory.ledger.write("held", ids[0], held)
 
 
-def settle(laboratory: Laboratory, queue) -> None:
-    """As fm-smtpout tells of several messages at once. By hand, when nothing else is synced: its own come among others that are."""
+def end(laboratory: Laboratory, queue, verb: str, count: int, words) -> None:
+    """End messages as fm-smtpout does. By hand, when nothing else is synced: its own words come among many that are."""
     names = {}
-    for _ in range(2):
+    for _ in range(count):
         name = send(laboratory, [FAR], 300)
         names[wait_for(lambda: [id for id in waiting_ids(queue) if id not in names], "it is there")[0]] = name
     for id, name in names.items():
         laboratory.ledger.write("ending", id, name)
-    assert queue.call("settle", "outgoing", *[word for id in names for word in (id, BY_HAND)]) == [b"1", b"1"]
+    queue.call(verb, "outgoing", *words(list(names)))
     for id, name in names.items():
         laboratory.ledger.write("dropped", id, name)
 
