@@ -8,7 +8,6 @@ waits until every daemon answers and prints the table (or one line of JSON). Exi
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 import click
 
 from fancymail import __version__
+from fancymail.base.service import notify
 from fancymail.base.settings import Paths, SettingsError, load_settings
 from fancymail.cli import demo as demonstration
 from fancymail.cli import pidfile, ready
@@ -302,12 +302,3 @@ def _resident(pid: int) -> int:
     except OSError:
         pass
     return 0
-
-
-def notify(word: str) -> None:
-    """Tell the service manager (sd_notify), when there is one."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-        client.sendto(word.encode(), "\0" + address[1:] if address[0] == "@" else address)

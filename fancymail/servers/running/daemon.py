@@ -24,6 +24,7 @@ import zmq
 from fancymail import __version__
 from fancymail.base.log import Log
 from fancymail.base.metrics import Metrics
+from fancymail.base.service import notify
 from fancymail.base.settings import Settings
 from fancymail.base.settings.load import SettingsError, load_settings
 from fancymail.base.settings.paths import Paths
@@ -300,7 +301,7 @@ class Daemon:
             self.ready = True
             self.spawn(self._keep_subscribed(), "subscriptions")
             self.spawn(_tidy(), "tidying")
-            _notify("READY=1")
+            notify("READY=1")
             self.log.info("ready", version=__version__)
             await self.ended.wait()
         except Exception as error:
@@ -421,12 +422,3 @@ def _lock(path: Path, name: str):
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
-
-
-def _notify(state: str) -> None:
-    """Tell the service manager (sd_notify), when there is one."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client:
-        client.sendto(state.encode(), "\0" + address[1:] if address[0] == "@" else address)
