@@ -209,6 +209,15 @@ async def test_one_521_and_one_dead_is_a_deferral() -> None:
         assert (await sender.send())["b@x.test"].startswith("deferred")
 
 
+@pytest.mark.parametrize("more, status", [("421 4.3.2 closing", "4.3.2"), ("250 and more", "4.5.0")])
+async def test_a_session_that_is_over_as_soon_as_it_is_up(more: str, status: str) -> None:
+    async with FakeMx({"EHLO": f"250 mx.test\r\n{more}"}) as first, sending(first) as sender:
+        assert await sender.send() == {"b@x.test": f"deferred {status}"}
+        assert sender.pool.room == sender.settings.connections
+    async with FakeMx({"EHLO": f"250 mx.test\r\n{more}"}) as first, FakeMx() as second, sending(first, second) as sender:
+        assert await sender.send() == {"b@x.test": "delivered 2.6.0"}
+
+
 async def test_a_rested_connection_that_died_is_replaced() -> None:
     mx = FakeMx({"MAIL": ["250 ok", CLOSE, "250 ok"]})
     async with mx, sending(mx) as sender:
