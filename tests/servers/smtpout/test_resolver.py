@@ -144,6 +144,23 @@ async def test_ports_change_after_a_while() -> None:
         dns_.close()
 
 
+async def test_who_has_asked_one_that_retires_hears_the_answer_and_no_socket_stays() -> None:
+    late: list[bytes] = []
+    zone = {("x.test", "A"): ["192.0.2.1"], ("y.test", "A"): ["192.0.2.2"]}
+    async with FakeDns(zone, script=lambda query, data: late.append(server.reply(query).to_wire()) or []) as server:
+        dns_ = resolver(server, limits=replace(QUICK, timeout=5.0))
+        asked = asyncio.create_task(dns_.lookup("x.test", "A"))
+        while not late:
+            await asyncio.sleep(0)
+        socket, = dns_.servers[0].sockets
+        dns_.retire()
+        socket.datagram_received(late.pop(), server.address)
+        assert (await asked).records == ("192.0.2.1",) and socket.closed
+        server.script = None
+        assert (await dns_.lookup("y.test", "A")).records == ("192.0.2.2",)         # somebody on its way to several hosts asks on
+        assert all(socket.closed for socket in dns_.servers[0].sockets)
+
+
 async def test_the_next_server_answers_for_a_dead_one() -> None:
     async with FakeDns(script=lambda query, data: []) as dead, FakeDns({("x.test", "A"): ["192.0.2.1"]}) as alive:
         dns_ = resolver(dead, alive)

@@ -436,6 +436,21 @@ async def test_settings_are_taken_over_without_a_restart(tmp_path) -> None:
         assert len(mx.messages) == 1
 
 
+async def test_new_settings_take_nothing_from_those_who_ask_the_dns(tmp_path) -> None:
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        house.dns.script = lambda query, data: []
+        daemon = await house.start()
+        path = await house.push("bob@x.test")
+
+        async def asked() -> bool:
+            return bool(house.dns.asked)
+        await house.until(asked)
+        daemon.reloaded(daemon.settings)
+        house.dns.script = None             # the next try of the same question is answered
+        await house.settled(path)
+        assert len(mx.messages) == 1
+
+
 async def test_a_hundred_hostile_hosts_and_a_good_one(tmp_path) -> None:
     bad = [FakeMx(greeting=greeting) for greeting in ("421 no", CLOSE, "SSH-2.0", "554 no", "220-x\r\n" * 300)]
     async with AsyncExitStack() as stack:
