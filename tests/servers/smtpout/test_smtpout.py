@@ -218,6 +218,21 @@ async def test_a_remote_sender_hears_by_the_outgoing_queue(tmp_path) -> None:
         assert b"Action: failed" in mx.messages[0].content
 
 
+async def test_a_disk_that_takes_no_notice_puts_the_failure_off(tmp_path, monkeypatch) -> None:
+    def refuse(*what) -> None:
+        raise OSError(28, "No space left on device")
+    async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        with monkeypatch.context() as patch:
+            patch.setattr("fancymail.servers.asking.notices._write_whole", refuse)
+            path = await house.push("bob@x.test")
+            shown = await house.deferred(path)
+        assert shown["pending"] == [0] and "No space left" in shown["reason"]
+        await house.queue.call("retry", "outgoing", path)
+        await house.settled(path)
+        assert b"550 5.1.1" in (await house.notice())[1]
+
+
 @pytest.mark.parametrize("notify, told", [((), True), (("FAILURE",), True), (("NEVER",), False), (("SUCCESS",), False)])
 async def test_notify_is_kept(tmp_path, notify: tuple[str, ...], told: bool) -> None:
     async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
