@@ -14,6 +14,7 @@ from fancymail.core.routing import Route, Routes
 from fancymail.mail.envelope import Recipient
 from fancymail.protocol.smtp.transaction import Transaction
 from fancymail.servers.smtpout.destination import Decided, Destinations, Parcel
+from fancymail.servers.smtpout.link import LinkFailed
 from fancymail.servers.smtpout.nexthop import NextHops
 from fancymail.servers.smtpout.pool import Pool
 from fancymail.servers.smtpout.resolver import Limits, Resolver
@@ -347,6 +348,21 @@ async def test_all_connections_together_are_bounded() -> None:
         hops.find = find
         await asyncio.gather(*(sender.send(domain=domain) for domain in ("x.test", "y.test") for _ in range(10)))
         assert one.most + two.most <= 4 and len(one.messages) == len(two.messages) == 10 and sender.pool.room == 2
+
+
+async def test_who_finds_a_host_dead_leaves_the_room_to_the_next() -> None:
+    async with FakeMx() as mx, sending(mx, connections=1, waiting_time=30.0) as sender:
+        pool, route = sender.pool, Routes(sender.settings).find("x.test")
+        good, dead = Target("mx.test", mx.host, mx.port), Target("dead.test", mx.host, 1)
+        link = await pool.borrow(good, route)
+        waiting = [asyncio.create_task(pool.borrow(target, route)) for target in (dead, good)]
+        await asyncio.sleep(0)
+        pool.dead.failed(dead.address, dead.port, pool.loop.time(), "no answer")         # somebody else found that out
+        pool.give_back(link, True)
+        async with asyncio.timeout(5):
+            with pytest.raises(LinkFailed):
+                await waiting[0]
+            pool.give_back(await waiting[1], True)
 
 
 async def test_a_tarpit_holds_nobody_but_those_at_its_door(monkeypatch) -> None:
