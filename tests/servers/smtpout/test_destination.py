@@ -98,6 +98,16 @@ async def test_each_recipient_has_its_own_outcome() -> None:
             "a@x.test": "delivered 2.6.0", "bad@x.test": "failed 5.1.1", "late@x.test": "deferred 4.7.1"}
 
 
+@pytest.mark.parametrize("extensions", [EXTENSIONS, ("PIPELINING",)])
+async def test_smtputf8_is_asked_for_by_those_who_need_it_alone(extensions: tuple[str, ...]) -> None:      # RFC 6531 3.2
+    async with FakeMx(extensions=extensions) as mx, sending(mx, recipients=2) as sender:
+        outcomes = await sender.send("a@x.test", "ü@x.test", "b@x.test", "c@x.test")
+        known = "SMTPUTF8" in extensions
+        assert outcomes.pop("ü@x.test") == ("delivered 2.6.0" if known else "failed 5.6.7")
+        assert set(outcomes.values()) == {"delivered 2.6.0"}
+        assert ["SMTPUTF8" in message.mail for message in mx.messages] == [known, False]
+
+
 async def test_content_by_chunking() -> None:
     async with FakeMx(extensions=(*EXTENSIONS, "CHUNKING")) as mx, sending(mx) as sender:
         await sender.send()
