@@ -79,9 +79,10 @@ class Dispatch:
             if message.slot.envelope is None:
                 return await self._reject(task, "a slot without envelope: nobody knows whom it is for")
             await self._carry(task, message.slot.envelope, message)
-        except IpcError as error:
-            self.log.warning("put off", id=task.id, reason=error.text)
-            await self.defer(task.path, TROUBLE, error.text)
+        except (IpcError, OSError) as error:        # of our own: a daemon that is away, no descriptors
+            reason = error.text if isinstance(error, IpcError) else str(error)
+            self.log.warning("put off", id=task.id, reason=reason)
+            await self.defer(task.path, TROUBLE, reason)
         finally:
             message.close()
 

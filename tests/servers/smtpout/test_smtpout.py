@@ -373,6 +373,17 @@ async def test_never_to_our_own_door(tmp_path) -> None:
         assert b"Status: 5.4.6" in (await house.notice())[1] and mx.connections == 0
 
 
+async def test_without_descriptors_mail_waits(tmp_path, monkeypatch) -> None:
+    def refuse(*what) -> None:
+        raise OSError(24, "Too many open files")
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        house.tables["smtpin"] = {"listen-smtp": [f"*:{mx.port}"]}       # so that it is asked whether an address is ours
+        await house.start()
+        monkeypatch.setattr("fancymail.servers.smtpout.daemon.owned", refuse)
+        shown = await house.deferred(await house.push("bob@x.test"))
+        assert shown["deaths"] == 0 and "Too many open files" in shown["reason"]
+
+
 # the verb
 
 async def test_send(tmp_path) -> None:
