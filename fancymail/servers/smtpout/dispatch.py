@@ -111,7 +111,7 @@ class Dispatch:
         return Carriage(self.destinations, self.routes, self.settings, record if path else None)
 
     async def _written(self, path: str, delivered: list[RecipientResult]) -> None:
-        await self.reports.tell(path, delivered)
+        await self.reports.tell(path, delivered, again=True)
         crash_point("smtpout.recorded")
 
     async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:

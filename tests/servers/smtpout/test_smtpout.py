@@ -17,7 +17,7 @@ from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
-from fancymail.storage.ports.queue import State
+from fancymail.storage.ports.queue import IndexFailed, State
 from fancymail.storage.slots import read_slot, write_slot
 from tests.servers.smtpout.fakedns import FakeDns
 from tests.servers.smtpout.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx
@@ -371,6 +371,24 @@ async def test_never_to_our_own_door(tmp_path) -> None:
         await house.start()
         await house.settled(await house.push("bob@x.test"))
         assert b"Status: 5.4.6" in (await house.notice())[1] and mx.connections == 0
+
+
+async def test_what_was_taken_is_not_sent_again_because_of_the_queues_disk(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.AGAIN", 0.0)
+    monkeypatch.setattr("fancymail.servers.smtpout.dispatch.TROUBLE", 0.0)
+    async with FakeMx({"RCPT TO:<late@": "451 4.7.1 later"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        index = house.queue_daemon.manager.index
+        save, refused = index.save, []
+
+        def refuse_thrice(entries) -> None:
+            if len(refused) < 3:
+                refused.append(entries)
+                raise IndexFailed("index.db: database or disk is full")
+            save(entries)
+        monkeypatch.setattr(index, "save", refuse_thrice)
+        shown = await house.deferred(await house.push("bob@x.test", "late@x.test"))
+        assert len(refused) == 3 and shown["attempts"] == 1 and shown["pending"] == [1] and len(mx.messages) == 1
 
 
 async def test_without_descriptors_mail_waits(tmp_path, monkeypatch) -> None:
