@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.base.settings.smtpout import SmtpOut
-from fancymail.core.delivery import DELAYED, RELAYED, Attempt, give_up, mark_told, notices, unsent, who_was_told
+from fancymail.core.delivery import DELAYED, RELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
 from fancymail.core.taken import Taken
@@ -123,9 +123,7 @@ class Dispatch:
         if not attempt.well:
             give_up(attempt, self.schedule, task.attempts, age)
         for notice in notices(envelope, attempt, self.schedule, age, task.told):
-            # what was relayed may have left the queue by now, and its file may hold another message
-            header = message.header if notice.kind == RELAYED else None
-            if await self.told.tell(envelope, notice, task.path, header):
+            if await self._tell(envelope, notice, task.path, message.header):
                 self.counters[f"notices_{notice.kind}"] += 1
             if notice.kind == DELAYED:
                 mark_told(attempt, [result.recipient for result in notice.results])
@@ -142,6 +140,20 @@ class Dispatch:
         self.counters["recipients_deferred"] += len(waiting)
         if waiting:
             await self._wait(task, envelope, attempt, age, waiting[0])
+
+    async def _tell(self, envelope: Envelope, notice: Notice, path: str, header: bytes) -> bool:
+        """Tell the sender; False when nobody is there to be told. Raises IpcError when that has to wait for the next attempt."""
+        if notice.kind != RELAYED:
+            return await self.told.tell(envelope, notice, path)
+        # What was relayed is written down, may have left the queue by now, and its file may hold another message: no attempt comes back to it.
+        while True:
+            try:
+                return await self.told.tell(envelope, notice, path, header)
+            except IpcError as error:
+                if not error.temporary:
+                    raise
+                self.log.warning("not notified yet", id=envelope.id, kind=notice.kind, reason=error.text)
+            await asyncio.sleep(TROUBLE)
 
     async def _wait(self, task: Task, envelope: Envelope, attempt: Attempt, age: float, reason: RecipientResult) -> None:
         chance = self.chance()

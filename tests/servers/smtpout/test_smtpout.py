@@ -14,6 +14,7 @@ import pytest
 from fancymail.base.settings.load import parse_settings
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers.asking.notices import Notices
 from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
@@ -252,6 +253,27 @@ async def test_success_is_told_where_the_next_host_will_not(tmp_path) -> None:
         await house.start()
         await house.settled(await house.push(wish, envid="e1"))
         assert await house.nothing_in() and mx.messages[0].recipients == ["RCPT TO:<bob@x.test> NOTIFY=SUCCESS ORCPT=rfc822;bob@x.test"]
+
+
+async def test_success_is_told_when_it_cannot_be_told_at_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("fancymail.servers.smtpout.dispatch.TROUBLE", 0.0)
+    ways, away = Notices._ways, []
+
+    async def find(self, envelope: Envelope) -> dict[str, list[str]]:
+        if len(away) < 3:
+            away.append(envelope.id)
+            raise IpcError("4.4.1", "auth is away")
+        return await ways(self, envelope)
+    monkeypatch.setattr(Notices, "_ways", find)
+    wishes = [Recipient("bob@x.test", notify=("SUCCESS",)), Recipient("bad@x.test")]
+    async with FakeMx({"RCPT TO:<bad@": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        for count, people in ((1, wishes[:1]), (2, wishes)):
+            away.clear()
+            await house.settled(await house.push(*people))
+            said = [(await house.notice())[1] for _ in range(count)]
+            assert [b"Action: relayed" in content for content in said] == [True, False][:count] and len(mx.messages) == count
+            assert await house.nothing_in()
 
 
 async def test_the_whole_message_comes_back_on_wish(tmp_path) -> None:
