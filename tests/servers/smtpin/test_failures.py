@@ -114,6 +114,26 @@ def _failing(number: int):
     return write
 
 
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "spilled"])
+async def test_a_disk_that_takes_one_slot_of_two_leaves_no_message(tmp_path, monkeypatch, size):
+    """What is whole and names itself would be a message to the queue, whatever the client was told."""
+    finish, finished = slots.SlotWriter.finish, []
+
+    def once(writer, envelope):
+        if finished:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finished.append(writer.path)
+        return finish(writer, envelope)
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        with monkeypatch.context() as patch:
+            patch.setattr(slots.SlotWriter, "finish", once)
+            assert (await talk.bring("Subject: x\r\n\r\n" + "line\r\n" * (size // 6), "s@x.test", "mixed@us.test")).startswith("452 4.3.1")
+        with slots.read_slot(finished[0]) as slot:
+            assert slot.bare and not slot.content_length
+        await canary(server)
+
+
 async def test_the_slot_folder_is_gone(tmp_path):
     async with smtpin(tmp_path) as server, connected(server) as talk:
         await talk.hello()
