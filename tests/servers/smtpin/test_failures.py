@@ -8,9 +8,11 @@ import os
 
 import pytest
 
-from fancymail.servers.smtpin import outbox
+from fancymail.ipc.message import IpcError
+from fancymail.servers.smtpin import injection, outbox
 from fancymail.storage import slots
 from tests.servers.smtpin.kit import canary, connected, smtpin, until
+from tests.servers_kit import operator
 
 
 @pytest.mark.parametrize("status", ["4.4.1", "5.3.0", "4.3.1", "5.5.4"])
@@ -130,6 +132,24 @@ async def test_a_disk_that_takes_one_slot_of_two_leaves_no_message(tmp_path, mon
             patch.setattr(slots.SlotWriter, "finish", once)
             assert (await talk.bring("Subject: x\r\n\r\n" + "line\r\n" * (size // 6), "s@x.test", "mixed@us.test")).startswith("452 4.3.1")
         with slots.read_slot(finished[0]) as slot:
+            assert slot.bare and not slot.content_length
+        await canary(server)
+
+
+async def test_what_is_injected_into_one_slot_of_two_is_no_message(tmp_path, monkeypatch):
+    written = []
+
+    def once(path, envelope, content):
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return slots.write_slot(path, envelope, content)
+    async with smtpin(tmp_path) as server:
+        with operator(tmp_path / "state", "smtpin") as door, monkeypatch.context() as patch:
+            patch.setattr(injection, "write_slot", once)
+            with pytest.raises(IpcError, match="4.3.1 not stored"):
+                await door.write_raw("inject", "s@x.test", 20, "mixed@us.test", content=b"Subject: x\r\n\r\nline\r\n")
+        with slots.read_slot(written[0]) as slot:
             assert slot.bare and not slot.content_length
         await canary(server)
 
