@@ -33,7 +33,7 @@ class Upload:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self._folder = place, folder
-        self.replacing: tuple[int, int] | None = None
+        self.replacing: tuple[str, int, int] | None = None
         self._letters: list[Letter] = []
         self._held = 0                          # octets in memory
         self._message: c.AppendMessage | None = None
@@ -127,8 +127,8 @@ async def begin(session: ImapSession, event: c.AppendMessage) -> None:
     session.engine.go_ahead()
 
 
-def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[int, int]:
-    """The mailbox and UID of the message that REPLACE replaces (RFC 8508 3)."""
+def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[str, int, int]:
+    """The owner, mailbox and UID of the message that REPLACE replaces (RFC 8508 3)."""
     view = session.view
     if view.read_only:
         raise Refusal("the mailbox was opened for reading only", b"READ-ONLY")
@@ -139,7 +139,7 @@ def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[int, int]:
         uid = view.uids[event.replaces - 1] if event.replaces <= view.count else 0
     if not uid:
         raise Refusal("there is no such message to replace", b"NONEXISTENT")
-    return session.box.mailbox, uid
+    return session.box.account, session.box.mailbox, uid
 
 
 def _end_message(session: ImapSession, upload: Upload) -> None:
