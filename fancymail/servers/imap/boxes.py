@@ -55,8 +55,9 @@ async def delete(session: ImapSession, event: c.Delete) -> None:
     if place.mailbox.name == INBOX:
         raise Refusal("INBOX cannot be deleted", b"CANNOT")
     await session.store.remove(place.owner, place.mailbox.name)
-    if session.box is not None and session.box.mailbox == place.mailbox.id:
-        session.box.gone = True
+    box = session.box
+    if box is not None and (box.account, box.mailbox) == (place.owner, place.mailbox.id):       # numbers are of a shard
+        box.gone = True
         session.leave()
         session.engine.deselected("deleted, and no mailbox is selected any more")
     else:
