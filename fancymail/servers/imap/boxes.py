@@ -140,7 +140,7 @@ def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list
 
 async def list_(session: ImapSession, event: c.List) -> None:
     """LIST, with all that may be returned beside the names (RFC 5258, 5819, 6154, 8440, 9590)."""
-    places = await visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
+    places = await visible(session, any(event.reference + pattern != INBOX for pattern in event.patterns))
     subscribed = await session.reader.subscriptions(session.account)
     uses = {name: place.mailbox.special_use for name, place in places.items()}
     utf8, lines = session.engine.utf8, []
