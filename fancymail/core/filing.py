@@ -159,6 +159,9 @@ class Filing:
                 if not to.startswith(f"{name}/"):
                     self._above(account, to, now)
                 if name != INBOX:
+                    for box in account.mailboxes():
+                        if box.name.startswith(f"{name}/"):
+                            normal_name(to + box.name[len(name):])      # nobody could name it any more if it became too long or too deep
                     return account.rename(name, to)
                 account.create(to, now, subscribed=False)
                 moved = account.copy(INBOX, [(1, LARGEST)], to, now)

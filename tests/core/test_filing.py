@@ -158,6 +158,18 @@ def test_rename(filing):
         refused(status, filing.rename, ALICE, name, to)
 
 
+def test_rename_makes_no_name_that_may_not_be(filing):
+    deep, long = "/".join("d" * 31), "x" * 900
+    filing.create(ALICE, f"{deep}/e")
+    filing.create(ALICE, f"a/{long}")
+    for name, to in (("d", "a/d"), ("a", "b" * 200)):
+        before = filing.store.account(ALICE).mailboxes()
+        refused("5.5.4", filing.rename, ALICE, name, to)
+        assert filing.store.account(ALICE).mailboxes() == before
+    filing.rename(ALICE, "d", "b")
+    filing.rename(ALICE, "a", "c" * 90)
+
+
 def test_rename_of_inbox(filing):
     put(filing, 2, ALICE, "INBOX", "later")
     filing.create(ALICE, "INBOX/below")
