@@ -379,6 +379,14 @@ class MultiSearch:
 
 
 @value
+class Unsaved:
+    """A search with RETURN (SAVE) that can be read and not be done: `$` is empty now (RFC 5182 2.1); answer no(text, code)."""
+
+    text: str
+    code: bytes
+
+
+@value
 class CancelUpdate:
     """CANCELUPDATE (RFC 5267 4.4): tags of searches."""
 
@@ -447,4 +455,4 @@ def badurl(url: str) -> bytes:
 Command = (Noop | Id | Login | SaslStep | SaslCancelled | Enable | Select | Create | Delete | Rename | Subscribe | List | Lsub | Namespace
            | Status | Idle | IdleDone | Compress | GetQuota | GetQuotaRoot | SetQuota | GetMetadata | SetMetadata | SetAcl | DeleteAcl
            | GetAcl | ListRights | MyRights | Notify | AppendMessage | AppendData | AppendUrl | AppendText | AppendEnd | AppendFailed
-           | Close | Expunge | Search | MultiSearch | CancelUpdate | Sort | Thread | Fetch | Store | Copy)
+           | Close | Expunge | Search | MultiSearch | Unsaved | CancelUpdate | Sort | Thread | Fetch | Store | Copy)
