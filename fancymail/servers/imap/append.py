@@ -73,12 +73,14 @@ class Upload:
             self._pieces.append(data)
 
     def end(self) -> None:
-        """The message is whole. Raises OSError."""
+        """The message is whole. Raises OSError, Refusal."""
         message, self._message = self._message, None
         if message is None:
             return
         if self._broken is not None:
             raise self._broken
+        if not self._size:                      # RFC 3502 6.3.11; CATENATE can put one together out of nothing
+            raise Refusal("an empty message is not kept")
         content: bytes | Path = b"".join(self._pieces)
         if self._file is not None:
             file, self._file = self._file, None
