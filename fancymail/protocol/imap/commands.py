@@ -17,6 +17,7 @@ from fancymail.mail.imap.strings import quoted
 
 value = dataclass(frozen=True, slots=True)
 LONGEST_BADURL = 500
+LAST = -1                       # the message of the highest number
 
 
 # -- any state -------------------------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ class AppendMessage:
 
     number: 0 for the first of the command. size: octets that come, 0 for what CATENATE puts together. binary: a literal8, which may
     hold NUL. utf8: UTF8 (...) of RFC 6855. internaldate: seconds since the epoch, None for now; offset: minutes east of Greenwich.
-    replaces: of REPLACE (RFC 8508), with `uid`."""
+    replaces: of REPLACE (RFC 8508), with `uid`; LAST for `*`."""
 
     mailbox: str
     number: int

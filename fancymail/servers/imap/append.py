@@ -138,7 +138,8 @@ def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[str, int, i
     if event.uid:
         uid = event.replaces if view.sequence(event.replaces) else 0
     else:
-        uid = view.uids[event.replaces - 1] if event.replaces <= view.count else 0
+        number = view.count if event.replaces == c.LAST else event.replaces
+        uid = view.uids[number - 1] if 0 < number <= view.count else 0
     if not uid:
         raise Refusal("there is no such message to replace", b"NONEXISTENT")
     return session.box.account, session.box.mailbox, uid
