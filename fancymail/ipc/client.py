@@ -128,8 +128,8 @@ class Client:
         tag = tag or self.prefix + self.counter.to_bytes(4, "big")
         frames = [DELIMITER, tag, *fitting([verb.encode(), *[encode_value(value) for value in params]])]
         now = self.loop.time()
+        self._put(frames)                       # first: what is refused here must not be said again later
         self.requests[tag] = Request(frames, future, now + timeout, now, answers)
-        self._put(frames)
         return tag
 
     def _put(self, frames: list[bytes]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import zmq
 
-from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, raise_error
+from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, fitting, raise_error
 from fancymail.ipc.security import KeyRing, prepare
 
 
@@ -68,8 +68,13 @@ class SyncClient:
         return list(self._next(tag, timeout).params)
 
     def _say(self, verb: str, params: tuple) -> bytes:
+        """Raises IpcError for what is no text (an argument of a shell may be any octets) or does not fit."""
         tag = os.urandom(16)
-        self.socket.send_multipart([DELIMITER, tag, verb.encode(), *[encode_value(value) for value in params]])
+        try:
+            frames = fitting([verb.encode(), *[encode_value(value) for value in params]])
+        except UnicodeEncodeError:
+            raise IpcError("5.5.4", f"what {verb!a} is to be told is not UTF-8") from None
+        self.socket.send_multipart([DELIMITER, tag, *frames])
         return tag
 
     def _next(self, tag: bytes, timeout: float) -> Reply:

@@ -14,6 +14,7 @@ from fancymail.ipc.client import Client
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import KeyRing
+from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Caller, Count, Octets, RawStream, Text, verb
 from fancymail.servers.running.daemon import AlreadyRunning, Daemon
 from tests.servers_kit import operator, running
@@ -152,6 +153,27 @@ async def test_what_is_too_large_is_an_error_on_either_side(door):
         door.call("echo", "x" * 70_000)
     assert "does not fit" in await raises(door.call("echo", "x", 1000, *["y"] * 30), "5.3.4")
     assert await door.call("echo", "x") == [b"x"]
+
+
+def test_tools_hear_at_once_what_cannot_be_said(tmp_path):
+    with SyncClient(f"ipc://{tmp_path}/nobody.ipc") as client:
+        for params in (["x"] * 1100, ["x" * 70_000]):
+            with pytest.raises(IpcError, match="5.3.4 this does not fit"):
+                client.call("echo", *params)
+        with pytest.raises(IpcError, match="5.5.4 .* not UTF-8"):
+            client.call("echo", os.fsdecode(b"\xff"))
+
+
+async def test_a_request_that_finds_no_room_is_said_no_more(tmp_path, monkeypatch):
+    """Who was told 4.4.5 asks again; the first must not be said by itself once there is room."""
+    monkeypatch.setattr("fancymail.ipc.client.MOST_WAITING", 0)
+    monkeypatch.setattr("fancymail.ipc.client.Wire.send", lambda wire, frames: False)
+    with operator(tmp_path, "queue") as client:
+        with pytest.raises(IpcError, match="4.4.5"):
+            client.call("echo", "x")
+        with pytest.raises(IpcError, match="4.4.5"):
+            await client.rows("list", "x")
+        assert not client.requests
 
 
 async def test_a_bug_is_an_answer_not_a_death(door, echo):
@@ -330,6 +352,19 @@ async def test_callbacks_that_are_refused(door, callback):
     with pytest.raises(IpcError) as caught:
         await door.call("subscribe", "incoming", callback)
     assert caught.value.status in ("5.5.4", "5.7.1")
+
+
+@pytest.mark.parametrize("key", ["~" * 40, "#" * 40, "\u00e9" * 40])
+async def test_a_callback_whose_key_is_none_is_refused(door, echo, key):
+    await raises(door.call("subscribe", "incoming", "tcp://127.0.0.1:14001", key), "5.5.4")
+    assert not echo.callbacks.wires and not echo.server.counters["failures"]
+
+
+async def test_a_subscription_that_is_refused_holds_no_connection(door, echo, monkeypatch):
+    monkeypatch.setattr("fancymail.ipc.alerts.MOST_TOPICS", 1)
+    await door.call("subscribe", "incoming", "tcp://127.0.0.1:14001")
+    await raises(door.call("subscribe", "outgoing", "tcp://127.0.0.1:14002"), "4.5.3")
+    assert list(echo.callbacks.wires) == ["tcp://127.0.0.1:14001"]
 
 
 async def test_a_subscriber_that_never_reads_costs_nothing(echo, door):
