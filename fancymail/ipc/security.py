@@ -10,7 +10,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -75,9 +77,10 @@ class KeyRing:
         """Return the allow-list: raw public key -> role."""
         keys = {}
         for path in [*self.folder.glob("*.pub"), *self.folder.glob("allow/*.pub")]:
-            text = path.read_text().strip()
-            if len(text) == 40:
-                keys[z85.decode(text.encode())] = path.stem
+            text = path.read_bytes().strip()
+            with suppress(KeyError, struct.error):      # a damaged file is nobody's key
+                if len(text) == 40:
+                    keys[z85.decode(text)] = path.stem
         return keys
 
     def serve(self, socket: zmq.Socket, role: str) -> None:
@@ -117,18 +120,18 @@ def is_daemon(pid: bytes) -> bool:
 class Gatekeeper:
     """Answers libzmq's ZAP requests (RFC 27 of ZeroMQ) of one context: admits a peer and names its role, or refuses it."""
 
-    def __init__(self, context: zmq.Context, keys: KeyRing, operators: Iterable[int]) -> None:
+    def __init__(self, context: zmq.Context, keys: KeyRing) -> None:
         self.keys = keys
-        self.allowed = keys.allowed()
-        self.uids = {b"%d" % uid for uid in (0, *operators)}
+        self.reload({}, ())
         self.refused = 0
         socket = context.socket(zmq.ROUTER)
         socket.bind("inproc://zeromq.zap.01")
         self.wire = Wire(socket, self._answer)
 
-    def reload(self, guests: dict[bytes, str]) -> None:
-        """Read the allow-list again, with further keys (Z85 -> role); connections that stand are not cut."""
+    def reload(self, guests: dict[bytes, str], operators: Iterable[int]) -> None:
+        """Read the allow-list again, with further keys (Z85 -> role), and take the operators' uids; connections that stand are not cut."""
         self.allowed = self.keys.allowed() | {z85.decode(key): role for key, role in guests.items()}
+        self.uids = {b"%d" % uid for uid in (0, *operators)}
 
     def _answer(self, frames: list[bytes]) -> None:
         split = frames.index(b"")

@@ -398,3 +398,21 @@ async def test_a_broken_configuration_changes_nothing(echo, door, tmp_path):
     (tmp_path / "fancymail.toml").write_text("[ipc]\ndeadline = 3\n")
     await door.call("reload")
     assert echo.settings.ipc.deadline == 3
+
+
+async def test_who_is_operator_no_more_is_told_so_at_a_reload(echo, door, tmp_path):
+    def role() -> str | None:
+        return echo.gatekeeper._role(b"1.0", b"1", b"operator", b"localhost:4711:4711:0", b"", b"NULL")
+    for operators, expected in (("[4711]", "operator"), ("[]", None)):
+        (tmp_path / "fancymail.toml").write_text(f"[ipc]\noperators = {operators}\n")
+        await door.call("reload")
+        assert role() == expected
+
+
+@pytest.mark.parametrize("octets", [b"~" * 40, b"#" * 40, b"\xff" * 40])
+async def test_a_damaged_key_is_nobodys_and_holds_up_nobody(echo, door, octets):
+    folder = echo.keys.folder / "allow"
+    folder.mkdir()
+    (folder / "archiver.pub").write_bytes(octets)
+    await door.call("reload")
+    assert "archiver" not in echo.gatekeeper.allowed.values() and "smtpin" in echo.gatekeeper.allowed.values()

@@ -18,6 +18,8 @@ WRONG = {
                        ["log.level: invalid enum value 'inf'; one of debug, info, warning, error; did you mean 'info'?"]),
     "out of bounds": ("[server]\nstop-timeout = -1\n", ["server.stop-timeout: expected `float` > 0.0"]),
     "inside a table": ('[ipc.allow]\nqueue = ["short"]\n', ["ipc.allow.queue: [0]: expected `str` of length >= 40"]),
+    "a key of a letter that none has": ('[ipc.allow]\nqueue = ["%s"]\n' % ("~" * 40), [f"ipc: allow.queue: {'~' * 40} is no key in Z85"]),
+    "a key of a number that none has": ('[ipc.peer-keys]\nauth = "%s"\n' % ("#" * 40), [f"ipc: peer-keys.auth: {'#' * 40} is no key in Z85"]),
     "a nested table": ('[tls.domains."a.test"]\nkey = "k.pem"\nkeey = 1\n',
                        ['tls.domains."a.test".keey: unknown option; did you mean \'key\'?',
                         'tls.domains."a.test".certificate: is required']),
