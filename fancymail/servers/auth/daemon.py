@@ -225,7 +225,8 @@ class AuthServer(Daemon):
 
     @verb(callers="*")
     def changes(self, since: Octets = 0) -> list[str | int]:
-        """Give the serial of the last change to accounts, and who was changed or removed after `since`; `*`: too long ago to tell."""
+        """Give the serial of the last change to accounts, and who was changed or removed after `since`, or may be acted as by one who was;
+        `*`: too long ago to tell."""
         with refusals():
             serial, keys = self.store.changes(since)
         return [serial, *(["*"] if keys is None or len(keys) > PAGE else keys)]

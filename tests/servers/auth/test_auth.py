@@ -425,6 +425,20 @@ async def test_changes_are_told(world):
     assert await world.say("changes", 999_999) == [last, "*"]
 
 
+async def test_who_acts_as_another_is_in_a_session_of_the_others(world):
+    """It was opened with bob's password: when he has another, or may no longer, it has to end."""
+    for verb, *more in (("account-password", "another one"), ("account-disable",), ("account-remove",)):
+        await world.say("grant", "bob@other.test", "act", "alice")
+        serial, *_ = await world.say("changes")
+        await world.say(verb, "bob@other.test", *more)
+        assert (await world.say("changes", serial))[1:] == ["bob@other.test", "alice@example.test"]
+    await world.say("account-add", "bob@other.test", PASSWORD)
+    await world.say("grant", "bob@other.test", "act", "alice")
+    serial, *_ = await world.say("changes")
+    await world.say("revoke", "bob@other.test", "act", "alice")
+    assert (await world.say("changes", serial))[1:] == ["alice@example.test"]
+
+
 async def test_only_the_topic_accounts(world):
     assert await world.say("subscribe", "accounts", "tcp://127.0.0.1:9") == []
     assert await world.refused("subscribe", "passwords", "tcp://127.0.0.1:9") == "5.5.4"
