@@ -13,7 +13,7 @@ from collections.abc import Callable
 import zmq
 
 from fancymail.ipc.message import DELIMITER, IpcError
-from fancymail.ipc.security import KeyRing, prepare
+from fancymail.ipc.security import KeyRing, connect, prepare
 from fancymail.ipc.wire import Wire
 
 MOST_TOPICS = 10_000
@@ -89,7 +89,7 @@ class Callbacks:
         try:
             if server_key:
                 self.keys.join(socket, self.role, server_key)
-            socket.connect(endpoint)
+            connect(socket, endpoint)
         except zmq.ZMQError as error:
             socket.close(0)
             raise IpcError("5.5.4", f"cannot connect to {callback}: {error}") from None

@@ -40,6 +40,23 @@ def prepare(socket: zmq.Socket) -> zmq.Socket:
     return socket
 
 
+def bind(socket: zmq.Socket, endpoint: str) -> None:
+    """Bind a socket; raises ZMQError."""
+    _allow_ipv6(socket, endpoint)
+    socket.bind(endpoint)
+
+
+def connect(socket: zmq.Socket, endpoint: str) -> None:
+    """Connect a socket; raises ZMQError."""
+    _allow_ipv6(socket, endpoint)
+    socket.connect(endpoint)
+
+
+def _allow_ipv6(socket: zmq.Socket, endpoint: str) -> None:
+    """ZeroMQ takes an address in brackets only when told to, and connects to nowhere otherwise; told always, it would map those of IPv4."""
+    socket.setsockopt(zmq.IPV6, int(endpoint.startswith("tcp://[")))
+
+
 class KeyRing:
     """The CURVE keys in STATE/keys: ROLE.key (secret, 0600) and ROLE.pub for each role, and NAME.pub of further daemons in allow/."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import zmq
 
 from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, fitting, raise_error
-from fancymail.ipc.security import KeyRing, prepare
+from fancymail.ipc.security import KeyRing, connect, prepare
 
 
 class SyncClient:
@@ -24,7 +24,7 @@ class SyncClient:
         self.socket.setsockopt(zmq.LINGER, 0)
         if server_key:
             keys.join(self.socket, role, server_key)
-        self.socket.connect(endpoint)
+        connect(self.socket, endpoint)
 
     def call(self, verb: str, *params, timeout: float = 10.0) -> list[bytes]:
         """Say a verb; return the parameters of `ok`, or raise the IpcError that was answered (4.4.1: no answer in time)."""

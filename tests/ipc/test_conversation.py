@@ -347,6 +347,25 @@ async def test_alerts(echo, door, tmp_path):
     socket.close(0)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6")
+async def test_addresses_of_ipv6(tmp_path):
+    """As a callback, as a door beyond this machine, and as a peer's address."""
+    context = zmq.asyncio.Context.instance()
+    socket, free = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+    for one in (socket, free):
+        one.setsockopt(zmq.IPV6, 1)
+    callback = f"tcp://[::1]:{socket.bind_to_random_port('tcp://[::1]')}"
+    endpoint = f"tcp://[::1]:{free.bind_to_random_port('tcp://[::1]')}"
+    free.close(0)
+    async with running(Echo, tmp_path, {"ipc": {"listen": {"queue": endpoint}, "peers": {"queue": endpoint}}}) as echo:
+        assert await echo.ask("queue", "ping", timeout=2) == [b"queue"]
+        with operator(tmp_path, "queue") as door:
+            await door.call("subscribe", "incoming", callback)
+        echo.alert("incoming")
+        assert await socket.poll(2000) and await socket.recv_multipart() == [b"", b"", b"alert", b"incoming"]
+    socket.close(0)
+
+
 @pytest.mark.parametrize("callback", ["tcp://192.0.2.1:99", "tcp://127.0.0.1:0", "tcp://127.0.0.1", "http://x", "socket://a b:1", ""])
 async def test_callbacks_that_are_refused(door, callback):
     with pytest.raises(IpcError) as caught:

@@ -31,7 +31,7 @@ from fancymail.base.settings.paths import Paths
 from fancymail.ipc.alerts import Callbacks
 from fancymail.ipc.client import Client
 from fancymail.ipc.message import IpcError, Reply
-from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing
+from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing, bind
 from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
 from fancymail.servers.containment import cell, lending
@@ -338,7 +338,7 @@ class Daemon:
             door.socket.bind(endpoints[0])
             door.socket.setsockopt(zmq.USE_FD, -1)
             for endpoint in endpoints[1:]:
-                door.socket.bind(endpoint)
+                bind(door.socket, endpoint)
             door.open()
             self.server.doors.append(door)
 
