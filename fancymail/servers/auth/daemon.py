@@ -138,8 +138,7 @@ class AuthServer(Daemon):
                               timeout=options.exchange_timeout, note=self.log.info)
         if self.logins:
             budget.adopt(self.logins.budget)
-            exchanges.adopt(self.exchanges)
-            self.pool.close()
+            exchanges.adopt(self.exchanges)     # the pool of before ends with the last login that began with it
         self.directory, self.passwords, self.pool, self.logins, self.exchanges = directory, passwords, pool, logins, exchanges
 
     def check_topic(self, topic: str) -> None:

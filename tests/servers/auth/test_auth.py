@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import time
+import weakref
 from base64 import b64decode, b64encode
 
 import passlib.hash
@@ -343,6 +344,23 @@ async def test_a_reload_forgives_nobody_and_breaks_nothing_off(world, tmp_path):
     with pytest.raises(IpcError, match="5.3.5"):
         world.daemon.reloaded(parse_settings(tables(postmaster="a@-b"), "(test)"))
     assert await world.say("resolve", "bob-x@other.test") == ["local:bob@other.test"]
+
+
+@pytest.mark.parametrize("turns", range(1, 4))
+async def test_a_reload_breaks_off_no_check_and_leaves_no_threads(world, turns):
+    """However near both come to each other in the loop."""
+    before = weakref.ref(world.daemon.pool._threads)
+    login = asyncio.create_task(world.daemon.logins.password("alice", PASSWORD.encode(), STRANGER))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    world.daemon.reloaded(world.daemon.settings)
+    assert (await login).address == "alice@example.test"
+    del login
+    for _ in range(500):
+        if before() is None:
+            break
+        await asyncio.sleep(0.01)
+    assert before() is None
 
 
 # -- names
