@@ -49,8 +49,8 @@ class Front(Daemon):
             listener.stop()
         await asyncio.gather(*[listener.drain(seconds) for listener in self.listeners])
 
-    def renew_doors(self, settings, per_address: int) -> None:
-        """Take new certificates and caps for the sessions to come; ports stay as they are until a restart."""
+    def renew_doors(self, settings, total: int, per_address: int, proxies: Iterable[str]) -> None:
+        """Take new certificates, caps and balancers for the sessions to come; ports stay as they are until a restart."""
         if self.certificates is None:
             self.certificates = self._load_certificates(settings)
             for listener in self.listeners:
@@ -60,7 +60,9 @@ class Front(Daemon):
                 self.certificates.reload(settings.tls, self.paths.state)
             except (OSError, ssl.SSLError, ValueError) as error:
                 self.log.error("certificates kept", error=error)
-        self.caps.per_address = per_address
+        self.caps.allow(total, per_address)
+        for listener in self.listeners:
+            listener.trust(proxies)
 
     def _load_certificates(self, settings) -> Certificates | None:
         try:

@@ -71,7 +71,12 @@ class Caps:
     addresses: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.total = min(self.total, max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED))
+        self.allow(self.total, self.per_address)
+
+    def allow(self, total: int, per_address: int) -> None:
+        """Take new bounds, in all no more than there are descriptors; who is here stays."""
+        self.total = min(total, max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED))
+        self.per_address = per_address
 
     def full(self) -> bool:
         """No room for anyone?"""
@@ -112,12 +117,16 @@ class Listener:
         self.counters = counters if counters is not None else Counter()
         self.certificates, self.implicit_tls = certificates, implicit_tls
         self.refusal, self.failure = refusal, failure
-        self.trusted = tuple(ipaddress.ip_network(network) for network in trusted)
+        self.trust(trusted)
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self._doors: dict[socket.socket, int] = {}          # listening socket -> its port
         self._reserve = _reserve()
         self._empty: asyncio.Future | None = None
+
+    def trust(self, networks: Iterable[str]) -> None:
+        """From now on connections of these networks, and of no others, begin with a PROXY header."""
+        self.trusted = tuple(ipaddress.ip_network(network) for network in networks)
 
     # -- doors -------------------------------------------------------------------------------------------------------
 
