@@ -126,7 +126,7 @@ class Listener:
 
     def trust(self, networks: Iterable[str]) -> None:
         """From now on connections of these networks, and of no others, begin with a PROXY header."""
-        self.trusted = tuple(ipaddress.ip_network(network) for network in networks)
+        self.trusted = tuple(ipaddress.ip_network(network, strict=False) for network in networks)
 
     # -- doors -------------------------------------------------------------------------------------------------------
 

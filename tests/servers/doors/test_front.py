@@ -30,7 +30,7 @@ async def test_a_reload_takes_balancers_and_bounds(tmp_path):
     header = b"PROXY TCP4 192.0.2.7 192.0.2.1 4000 110\r\n"
     async with running(Pop3Daemon, tmp_path, tables()) as daemon:
         assert (await greeting(daemon)).startswith(b"+OK")
-        daemon.reloaded(parse_settings(tables(proxies=["127.0.0.1/32"], connections=17), "(test)"))
+        daemon.reloaded(parse_settings(tables(proxies=["127.0.0.1/8"], connections=17), "(test)"))
         assert await greeting(daemon, b"QUIT\r\n") == b"" and (await greeting(daemon, header)).startswith(b"+OK")
         daemon.caps.sessions += 17
         assert (await greeting(daemon)).startswith(b"-ERR")
