@@ -101,8 +101,9 @@ class Listener:
     """One kind of port. `refusal` and `failure` are whole lines: what is said to one too many, and after a bug of ours.
 
     `make_session(connection)` is called after the PROXY header and implicit TLS; its engine's first output is the greeting.
-    `trusted` are the networks whose connections begin with a PROXY header. Counters: connections, refused, handshakes,
-    handshakes_failed, starttls_refused, proxy_failed, stalled, expired, broken.
+    `trusted` are the networks whose connections begin with a PROXY header. Implicit TLS without `certificates` sends everybody away: under
+    the supervisor the socket listens in any case, and who knocks must not wait for an answer that cannot come.
+    Counters: connections, refused, handshakes, handshakes_failed, starttls_refused, proxy_failed, stalled, expired, broken.
     """
 
     PROXY_SECONDS = 5.0
@@ -110,8 +111,6 @@ class Listener:
     def __init__(self, name: str, make_session: Callable[[Connection], Session], *, log: Log, caps: Caps | None = None,
                  counters: Counter | None = None, certificates: Certificates | None = None, implicit_tls: bool = False,
                  refusal: bytes = b"", failure: bytes = b"", trusted: Iterable[str] = ()) -> None:
-        if implicit_tls and certificates is None:
-            raise ValueError("implicit TLS needs certificates")
         self.name, self.make_session, self.log = name, make_session, log
         self.caps = caps if caps is not None else Caps()
         self.counters = counters if counters is not None else Counter()
