@@ -157,7 +157,12 @@ class Supervisor:
         """Run `work` in a child of its own process group; it leaves with what `work` returns and never comes back here."""
         parent = os.getpid()
         sys.stdout.flush()
-        pid = os.fork()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)      # a stop that comes now waits until the child has no handlers of ours
+        try:
+            pid = os.fork()
+        finally:
+            if os.getpid() == parent:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if pid:
             return pid
         code = 70      # EX_SOFTWARE

@@ -9,6 +9,8 @@ import signal
 import pytest
 
 from fancymail.base.settings import Paths, parse_settings
+from fancymail.servers.running import supervisor as running
+from fancymail.servers.running.child import become_child
 from fancymail.servers.running.launch import DAEMONS, daemon_class, daemon_of, instances
 from fancymail.servers.running.supervisor import LONGEST_DELAY, STABLE, STAGES, Child, Supervisor, listeners_of
 
@@ -59,6 +61,26 @@ def test_a_signal_without_a_name_ends_a_daemon_and_not_the_suite(supervisor):
     supervisor._died(child, -(signal.SIGRTMIN + 6))
     assert child.pid == 0 and child.due is not None
     assert f"signal {signal.SIGRTMIN + 6}" in supervisor.paths.log.read_text()
+
+
+def test_a_stop_that_meets_a_daemon_at_its_birth_is_not_lost(supervisor, monkeypatch):
+    """Until it has taken off the supervisor's handlers these would note the signal in a list that nobody reads."""
+    def born(*values) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        become_child(*values)
+    monkeypatch.setattr(running, "become_child", born)
+    before = {number: signal.getsignal(number) for number in running.SIGNALS}
+    try:
+        supervisor._catch_signals()
+        pid = supervisor._fork("newborn", lambda: 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(running.SIGNALS)
+    finally:
+        signal.set_wakeup_fd(-1)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for end in supervisor.pipe:
+            os.close(end)
 
 
 def test_listeners_come_from_the_section():
