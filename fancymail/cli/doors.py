@@ -58,6 +58,12 @@ class Tool:
         """Return the names of the daemons that run here."""
         return [name for name in instances(self.settings, DAEMONS) if self.alive(name)]
 
+    def all_running(self) -> list[str]:
+        """As running, for who has something to say to all of them; that there is none ends fmctl."""
+        if not (found := self.running()):
+            raise click.ClickException(f"no daemon runs in {self.paths.state}; start them with `fancymail up`, or give --state")
+        return found
+
     def ask(self, daemon: str, verb: str, *params) -> list[str]:
         """Say a verb and return the parameters of ok as text; an error ends fmctl with its words."""
         with self.open(daemon) as client:

@@ -17,11 +17,12 @@ from fancymail.base.settings import Paths, SettingsError, load_settings
 from fancymail.cli import accounts, auditing, injection, mailboxes, mailqueue, manual, scrape, shell, tracing, watch
 from fancymail.cli.doors import DAEMON, Tool, exchange, failure, known_verbs, pass_tool, print_error, print_reply
 from fancymail.cli.suite import status as suite_status
+from fancymail.cli.terminal import Commands
 from fancymail.ipc.message import IpcError, parse_line
 from fancymail.servers.running.launch import DAEMONS
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fmctl")
 @click.option("--state", type=click.Path(path_type=Path, file_okay=False), default="state", envvar="FANCYMAIL_STATE",
               show_default="$FANCYMAIL_STATE, or ./state", help="The state folder of the suite.")
@@ -144,7 +145,7 @@ def status(context: click.Context) -> None:
 @pass_tool
 def stats(tool: Tool, daemons: tuple[str, ...], everything: bool) -> None:
     """Show the counters and gauges of daemons."""
-    found = {daemon: json.loads(tool.ask(daemon, "stats")[0]) for daemon in daemons or tool.running()}
+    found = {daemon: json.loads(tool.ask(daemon, "stats")[0]) for daemon in daemons or tool.all_running()}
     rows = [(daemon, name, value) for daemon, values in found.items() for name, value in sorted(values.items())
             if everything or value not in (0, False, None)]
     tool.show("", ["daemon", "name", "value"], rows, found)
@@ -156,7 +157,7 @@ def stats(tool: Tool, daemons: tuple[str, ...], everything: bool) -> None:
 def reload(tool: Tool, daemons: tuple[str, ...]) -> None:
     """Have daemons read configuration, keys and certificates again, without dropping a session; a broken file changes nothing."""
     assert tool.settings, "a broken file ends us here, with all that is wrong with it"
-    chosen = daemons or tool.running()
+    chosen = daemons or tool.all_running()
     for daemon in chosen:
         tool.ask(daemon, "reload")
     tool.say(f"reloaded: {', '.join(chosen)}", reloaded=list(chosen))

@@ -18,9 +18,10 @@ import click
 from fancymail import __version__
 from fancymail.base.service import notify
 from fancymail.base.settings import Paths, SettingsError, load_settings
+from fancymail.base.settings.server import Server
 from fancymail.cli import demo as demonstration
 from fancymail.cli import pidfile, ready
-from fancymail.cli.terminal import console, duration, json_line, octets, table
+from fancymail.cli.terminal import Commands, console, duration, json_line, octets, table
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.security import KeyRing
 from fancymail.ipc.sync import SyncClient
@@ -34,7 +35,7 @@ STATE = click.option("--state", type=click.Path(path_type=Path, file_okay=False)
                      show_default="$FANCYMAIL_STATE, or ./state", help="The state folder.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="fancymail")
 def main() -> None:
     """Run FancyMail: all daemons, supervised."""
@@ -75,7 +76,7 @@ def up(demo: bool, state: Path, port_base: int, as_json: bool, detach: bool, onl
             supervisor.prepare()
             _become(settings, paths)
             outcome.go_to_background()
-            pidfile.write(lock)
+            pidfile.write(lock)        # with --detach we are another process than before
             code = supervisor.run()
     except SettingsError as error:
         raise click.ClickException("the configuration cannot be used:\n  " + "\n  ".join(error.problems)) from None
@@ -90,6 +91,7 @@ def _take_lock(paths: Paths) -> int:
     if lock is None:
         raise click.ClickException(f"the suite of {paths.state} is running already (pid {pidfile.holder(paths.pid_file)});"
                                    " see `fancymail status`, or choose another --state")
+    pidfile.write(lock)        # at once: what stands there may be the pid of one that was killed, and be somebody else's by now
     return lock
 
 
@@ -220,10 +222,19 @@ def _end(paths: Paths) -> None:
     pid = pidfile.holder(paths.pid_file)
     if pid is None:
         return
-    os.kill(pid, 15)
-    patience = load_settings(_config_of(paths), paths.state).server.stop_timeout * len(STAGES) + 5
+    patience = _stop_timeout(paths) * len(STAGES) + 5
+    with suppress(ProcessLookupError):
+        os.kill(pid, 15)
     if not pidfile.wait_released(paths.pid_file, patience):
         raise click.ClickException(f"the supervisor (pid {pid}) did not end within {patience:g} s")
+
+
+def _stop_timeout(paths: Paths) -> float:
+    """The seconds of each stage of a stop. A configuration that was broken since the start keeps nobody from ending what runs."""
+    try:
+        return load_settings(_config_of(paths), paths.state).server.stop_timeout
+    except SettingsError:
+        return Server().stop_timeout
 
 
 @main.command()

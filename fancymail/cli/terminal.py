@@ -9,7 +9,21 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+import click
 import msgspec
+
+
+class Commands(click.Group):
+    """The commands of a tool. What the machine refuses (a file that may not be read, a process of somebody else's) ends it in one line."""
+
+    def invoke(self, context: click.Context) -> object:
+        """Run a command; raises ClickException instead of OSError."""
+        try:
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise                               # click knows that nobody reads any more
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
 
 
 class Plain:

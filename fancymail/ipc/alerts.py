@@ -13,7 +13,7 @@ from collections.abc import Callable
 import zmq
 
 from fancymail.ipc.message import DELIMITER, IpcError
-from fancymail.ipc.security import KeyRing, prepare
+from fancymail.ipc.security import KeyRing, connect, prepare
 from fancymail.ipc.wire import Wire
 
 MOST_TOPICS = 10_000
@@ -36,10 +36,10 @@ class Callbacks:
 
     def subscribe(self, topic: str, callback: str, key: str = "") -> None:
         """Add a subscriber; the same one twice is one. Raises IpcError for a callback that is not allowed."""
-        if callback not in self.wires:
-            self._connect(callback, key)
         if topic not in self.topics and len(self.topics) >= MOST_TOPICS:
             raise IpcError("4.5.3", "too many topics")
+        if callback not in self.wires:
+            self._connect(callback, key)
         self.topics.setdefault(topic, {})[callback] = None
 
     def unsubscribe(self, topic: str, callback: str) -> None:
@@ -86,10 +86,10 @@ class Callbacks:
         socket = prepare(self.context.socket(zmq.DEALER))
         socket.setsockopt(zmq.SNDHWM, ALERT_HIGH_WATER)
         socket.setsockopt(zmq.LINGER, 0)
-        if server_key:
-            self.keys.join(socket, self.role, server_key)
         try:
-            socket.connect(endpoint)
+            if server_key:
+                self.keys.join(socket, self.role, server_key)
+            connect(socket, endpoint)
         except zmq.ZMQError as error:
             socket.close(0)
             raise IpcError("5.5.4", f"cannot connect to {callback}: {error}") from None

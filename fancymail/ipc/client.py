@@ -16,7 +16,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, fitting, raise_error
-from fancymail.ipc.security import KeyRing, prepare
+from fancymail.ipc.security import KeyRing, connect, prepare
 from fancymail.ipc.wire import Wire
 
 DEADLINE = 10.0            # seconds that an answer may take unless the asker says otherwise
@@ -49,7 +49,7 @@ class Client:
             keys.join(socket, role, server_key)
         self.monitor = Wire(socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED), self._connected)
         self.wire = Wire(socket, self._received, writable=self._flush)
-        socket.connect(endpoint)
+        connect(socket, endpoint)
         self._timer = self.loop.call_later(0.5, self._tick)
         self.up = False            # the connection stands
         self.closed = False
@@ -128,8 +128,8 @@ class Client:
         tag = tag or self.prefix + self.counter.to_bytes(4, "big")
         frames = [DELIMITER, tag, *fitting([verb.encode(), *[encode_value(value) for value in params]])]
         now = self.loop.time()
+        self._put(frames)                       # first: what is refused here must not be said again later
         self.requests[tag] = Request(frames, future, now + timeout, now, answers)
-        self._put(frames)
         return tag
 
     def _put(self, frames: list[bytes]) -> None:

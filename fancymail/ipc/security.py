@@ -10,7 +10,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import zmq
@@ -36,6 +38,23 @@ def prepare(socket: zmq.Socket) -> zmq.Socket:
     socket.setsockopt(zmq.RECONNECT_IVL, 20)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
     return socket
+
+
+def bind(socket: zmq.Socket, endpoint: str) -> None:
+    """Bind a socket; raises ZMQError."""
+    _allow_ipv6(socket, endpoint)
+    socket.bind(endpoint)
+
+
+def connect(socket: zmq.Socket, endpoint: str) -> None:
+    """Connect a socket; raises ZMQError."""
+    _allow_ipv6(socket, endpoint)
+    socket.connect(endpoint)
+
+
+def _allow_ipv6(socket: zmq.Socket, endpoint: str) -> None:
+    """ZeroMQ takes an address in brackets only when told to, and connects to nowhere otherwise; told always, it would map those of IPv4."""
+    socket.setsockopt(zmq.IPV6, int(endpoint.startswith("tcp://[")))
 
 
 class KeyRing:
@@ -75,9 +94,10 @@ class KeyRing:
         """Return the allow-list: raw public key -> role."""
         keys = {}
         for path in [*self.folder.glob("*.pub"), *self.folder.glob("allow/*.pub")]:
-            text = path.read_text().strip()
-            if len(text) == 40:
-                keys[z85.decode(text.encode())] = path.stem
+            text = path.read_bytes().strip()
+            with suppress(KeyError, struct.error):      # a damaged file is nobody's key
+                if len(text) == 40:
+                    keys[z85.decode(text)] = path.stem
         return keys
 
     def serve(self, socket: zmq.Socket, role: str) -> None:
@@ -117,18 +137,18 @@ def is_daemon(pid: bytes) -> bool:
 class Gatekeeper:
     """Answers libzmq's ZAP requests (RFC 27 of ZeroMQ) of one context: admits a peer and names its role, or refuses it."""
 
-    def __init__(self, context: zmq.Context, keys: KeyRing, operators: Iterable[int]) -> None:
+    def __init__(self, context: zmq.Context, keys: KeyRing) -> None:
         self.keys = keys
-        self.allowed = keys.allowed()
-        self.uids = {b"%d" % uid for uid in (0, *operators)}
+        self.reload({}, ())
         self.refused = 0
         socket = context.socket(zmq.ROUTER)
         socket.bind("inproc://zeromq.zap.01")
         self.wire = Wire(socket, self._answer)
 
-    def reload(self, guests: dict[bytes, str]) -> None:
-        """Read the allow-list again, with further keys (Z85 -> role); connections that stand are not cut."""
+    def reload(self, guests: dict[bytes, str], operators: Iterable[int]) -> None:
+        """Read the allow-list again, with further keys (Z85 -> role), and take the operators' uids; connections that stand are not cut."""
         self.allowed = self.keys.allowed() | {z85.decode(key): role for key, role in guests.items()}
+        self.uids = {b"%d" % uid for uid in (0, *operators)}
 
     def _answer(self, frames: list[bytes]) -> None:
         split = frames.index(b"")

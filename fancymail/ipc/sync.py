@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import zmq
 
-from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, raise_error
-from fancymail.ipc.security import KeyRing, prepare
+from fancymail.ipc.message import DELIMITER, ERROR, OK, RAW, RAW_CHUNK, IpcError, Reply, encode_value, fitting, raise_error
+from fancymail.ipc.security import KeyRing, connect, prepare
 
 
 class SyncClient:
@@ -24,7 +24,7 @@ class SyncClient:
         self.socket.setsockopt(zmq.LINGER, 0)
         if server_key:
             keys.join(self.socket, role, server_key)
-        self.socket.connect(endpoint)
+        connect(self.socket, endpoint)
 
     def call(self, verb: str, *params, timeout: float = 10.0) -> list[bytes]:
         """Say a verb; return the parameters of `ok`, or raise the IpcError that was answered (4.4.1: no answer in time)."""
@@ -68,8 +68,13 @@ class SyncClient:
         return list(self._next(tag, timeout).params)
 
     def _say(self, verb: str, params: tuple) -> bytes:
+        """Raises IpcError for what is no text (an argument of a shell may be any octets) or does not fit."""
         tag = os.urandom(16)
-        self.socket.send_multipart([DELIMITER, tag, verb.encode(), *[encode_value(value) for value in params]])
+        try:
+            frames = fitting([verb.encode(), *[encode_value(value) for value in params]])
+        except UnicodeEncodeError:
+            raise IpcError("5.5.4", f"what {verb!a} is to be told is not UTF-8") from None
+        self.socket.send_multipart([DELIMITER, tag, *frames])
         return tag
 
     def _next(self, tag: bytes, timeout: float) -> Reply:

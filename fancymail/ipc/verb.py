@@ -90,7 +90,7 @@ def _flag(frame: bytes) -> bool:
 def _json(frame: bytes) -> Any:
     try:
         return msgspec.json.decode(frame)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ValueError(f"JSON: {error}") from None
 
 

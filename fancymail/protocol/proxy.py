@@ -66,7 +66,12 @@ def _address(text: bytes, version: int) -> str:
         raise ProtocolError("PROXY line with a wrong address") from None
     if address.version != version or "%" in str(address):
         raise ProtocolError("PROXY line with a wrong address")
-    return str(address)
+    return _spelled(address)
+
+
+def _spelled(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """RFC 4291 2.5.5.2: a balancer that listens for both families in one socket names IPv4 clients by mapped addresses."""
+    return str(address.version == 6 and address.ipv4_mapped or address)
 
 
 def _port(text: bytes) -> int:
@@ -96,8 +101,8 @@ def _parse_v2(data: bytes | bytearray) -> ProxyHeader | None:
     if not form or family & 15 != 1:             # a unix socket or a datagram names no peer that we could use
         return ProxyHeader(total)
     source, destination, source_port, destination_port = struct.unpack_from(form, header, 16)
-    return ProxyHeader(total, str(ipaddress.ip_address(source)), source_port,
-                       str(ipaddress.ip_address(destination)), destination_port)
+    return ProxyHeader(total, _spelled(ipaddress.ip_address(source)), source_port,
+                       _spelled(ipaddress.ip_address(destination)), destination_port)
 
 
 def _check_crc(header: bytes, position: int) -> None:

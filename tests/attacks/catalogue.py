@@ -51,6 +51,7 @@ CATALOGUE = {
         "auth": "the_clock_tells_nothing the_clock_tells_nothing_in_ten_thousand_pairs without_the_tick_an_old_hash_would_show"
                 " the_words_tell_nothing scram_tells_nothing_before_the_proof odd_passwords_are_wrong five_hundred_logins_at_once"
                 " one_network_cannot_have_the_whole_queue over_the_budget_nothing_is_hashed guesses_side_by_side_have_no_larger_budget"
+                " proofs_side_by_side_have_no_larger_budget"
                 " nobody_can_lock_the_owner_or_the_operator_out"
                 " a_front_that_names_loopback_for_everybody_has_a_budget_too"
                 " who_makes_it_crash_gets_no_new_budget a_spoofed_loopback_in_words_is_not_loopback"

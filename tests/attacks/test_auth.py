@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from contextlib import asynccontextmanager
 
 import passlib.hash
@@ -16,7 +16,7 @@ import pytest
 
 from fancymail.ipc.message import IpcError
 from fancymail.ipc.verb import verbs_of
-from fancymail.protocol.sasl import MECHANISMS, plain_message
+from fancymail.protocol.sasl import MECHANISMS, ScramClient, plain_message
 from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.running.daemon import Daemon
 from tests.servers_kit import operator, running
@@ -187,6 +187,19 @@ async def test_guesses_side_by_side_have_no_larger_budget(tmp_path, monkeypatch)
         await asyncio.gather(*(status_of(client, "auth", "alice", f"guess {n}", f"192.0.2.{n}") for n in range(200)))
         assert len(hashed) <= 11
         monkeypatch.undo()
+
+
+async def test_proofs_side_by_side_have_no_larger_budget(tmp_path):
+    """SCRAM: every exchange is begun while the account has its whole budget, and only then are all the guesses shown."""
+    async with auth_daemon(tmp_path) as (_, client):
+        begun = []
+        for number in range(60):
+            guess = ScramClient("SCRAM-SHA-256", "alice", PASSWORD if number == 59 else f"guess {number}", "cnonce")
+            session, address = secrets.token_hex(8), f"192.0.2.{number}"
+            _, challenge = await client.call("sasl", session, "SCRAM-SHA-256", b64encode(guess.first()), address, 1)
+            begun.append((session, guess.final(b64decode(challenge)), address))
+        statuses = [await status_of(client, "sasl", session, "SCRAM-SHA-256", b64encode(proof), address, 1) for session, proof, address in begun]
+        assert statuses == ["5.7.8"] * 10 + ["4.7.0"] * 50
 
 
 async def test_nobody_can_lock_the_owner_or_the_operator_out(tmp_path):

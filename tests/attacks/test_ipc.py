@@ -102,7 +102,7 @@ async def test_a_key_that_others_may_read_is_not_used(target):
 
 async def test_a_withdrawn_key_is_refused(target):
     (target.paths.keys / "smtpin.pub").rename(target.paths.keys / "smtpin.old")
-    target.gatekeeper.reload({})
+    target.gatekeeper.reload({}, ())
     public = (target.paths.keys / "smtpin.old").read_bytes().strip()
     (target.paths.keys / "smtpin.key").rename(target.paths.keys / "gone.key")
     keys = KeyRing(target.paths.keys)

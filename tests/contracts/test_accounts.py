@@ -195,6 +195,24 @@ def test_changes_tell_who_changed(filled):
     assert filled.changes(last) == (last, [])
 
 
+def test_a_change_is_one_of_those_too_that_may_be_acted_as(filled):
+    for name in ("alice", "bob", "carol"):
+        filled.add_account(account(name))
+    filled.grant("bob@example.test", "act", "alice@example.test")
+    filled.grant("bob@example.test", "send", "carol@example.test")
+    for end in (lambda: filled.change_account(filled.account("bob@example.test")), lambda: filled.remove_account("bob@example.test")):
+        before, _ = filled.changes(0)
+        end()
+        assert filled.changes(before)[1] == ["bob@example.test", "alice@example.test"]
+    filled.grant("carol@example.test", "act", "alice@example.test")
+    filled.grant("carol@example.test", "send", "alice@example.test")
+    before, _ = filled.changes(0)
+    filled.revoke("carol@example.test", "send", "alice@example.test")
+    assert filled.changes(before)[1] == []
+    filled.revoke("carol@example.test", "act", "alice@example.test")
+    assert filled.changes(before)[1] == ["alice@example.test"]
+
+
 @contextmanager
 def forgetful(engine, folder):
     """A store that keeps three changes."""

@@ -14,6 +14,7 @@ from fancymail.ipc.client import Client
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.security import KeyRing
+from fancymail.ipc.sync import SyncClient
 from fancymail.ipc.verb import Caller, Count, Octets, RawStream, Text, verb
 from fancymail.servers.running.daemon import AlreadyRunning, Daemon
 from tests.servers_kit import operator, running
@@ -152,6 +153,27 @@ async def test_what_is_too_large_is_an_error_on_either_side(door):
         door.call("echo", "x" * 70_000)
     assert "does not fit" in await raises(door.call("echo", "x", 1000, *["y"] * 30), "5.3.4")
     assert await door.call("echo", "x") == [b"x"]
+
+
+def test_tools_hear_at_once_what_cannot_be_said(tmp_path):
+    with SyncClient(f"ipc://{tmp_path}/nobody.ipc") as client:
+        for params in (["x"] * 1100, ["x" * 70_000]):
+            with pytest.raises(IpcError, match="5.3.4 this does not fit"):
+                client.call("echo", *params)
+        with pytest.raises(IpcError, match="5.5.4 .* not UTF-8"):
+            client.call("echo", os.fsdecode(b"\xff"))
+
+
+async def test_a_request_that_finds_no_room_is_said_no_more(tmp_path, monkeypatch):
+    """Who was told 4.4.5 asks again; the first must not be said by itself once there is room."""
+    monkeypatch.setattr("fancymail.ipc.client.MOST_WAITING", 0)
+    monkeypatch.setattr("fancymail.ipc.client.Wire.send", lambda wire, frames: False)
+    with operator(tmp_path, "queue") as client:
+        with pytest.raises(IpcError, match="4.4.5"):
+            client.call("echo", "x")
+        with pytest.raises(IpcError, match="4.4.5"):
+            await client.rows("list", "x")
+        assert not client.requests
 
 
 async def test_a_bug_is_an_answer_not_a_death(door, echo):
@@ -325,11 +347,43 @@ async def test_alerts(echo, door, tmp_path):
     socket.close(0)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/net/if_inet6"), reason="no IPv6")
+async def test_addresses_of_ipv6(tmp_path):
+    """As a callback, as a door beyond this machine, and as a peer's address."""
+    context = zmq.asyncio.Context.instance()
+    socket, free = context.socket(zmq.DEALER), context.socket(zmq.DEALER)
+    for one in (socket, free):
+        one.setsockopt(zmq.IPV6, 1)
+    callback = f"tcp://[::1]:{socket.bind_to_random_port('tcp://[::1]')}"
+    endpoint = f"tcp://[::1]:{free.bind_to_random_port('tcp://[::1]')}"
+    free.close(0)
+    async with running(Echo, tmp_path, {"ipc": {"listen": {"queue": endpoint}, "peers": {"queue": endpoint}}}) as echo:
+        assert await echo.ask("queue", "ping", timeout=2) == [b"queue"]
+        with operator(tmp_path, "queue") as door:
+            await door.call("subscribe", "incoming", callback)
+        echo.alert("incoming")
+        assert await socket.poll(2000) and await socket.recv_multipart() == [b"", b"", b"alert", b"incoming"]
+    socket.close(0)
+
+
 @pytest.mark.parametrize("callback", ["tcp://192.0.2.1:99", "tcp://127.0.0.1:0", "tcp://127.0.0.1", "http://x", "socket://a b:1", ""])
 async def test_callbacks_that_are_refused(door, callback):
     with pytest.raises(IpcError) as caught:
         await door.call("subscribe", "incoming", callback)
     assert caught.value.status in ("5.5.4", "5.7.1")
+
+
+@pytest.mark.parametrize("key", ["~" * 40, "#" * 40, "\u00e9" * 40])
+async def test_a_callback_whose_key_is_none_is_refused(door, echo, key):
+    await raises(door.call("subscribe", "incoming", "tcp://127.0.0.1:14001", key), "5.5.4")
+    assert not echo.callbacks.wires and not echo.server.counters["failures"]
+
+
+async def test_a_subscription_that_is_refused_holds_no_connection(door, echo, monkeypatch):
+    monkeypatch.setattr("fancymail.ipc.alerts.MOST_TOPICS", 1)
+    await door.call("subscribe", "incoming", "tcp://127.0.0.1:14001")
+    await raises(door.call("subscribe", "outgoing", "tcp://127.0.0.1:14002"), "4.5.3")
+    assert list(echo.callbacks.wires) == ["tcp://127.0.0.1:14001"]
 
 
 async def test_a_subscriber_that_never_reads_costs_nothing(echo, door):
@@ -363,3 +417,21 @@ async def test_a_broken_configuration_changes_nothing(echo, door, tmp_path):
     (tmp_path / "fancymail.toml").write_text("[ipc]\ndeadline = 3\n")
     await door.call("reload")
     assert echo.settings.ipc.deadline == 3
+
+
+async def test_who_is_operator_no_more_is_told_so_at_a_reload(echo, door, tmp_path):
+    def role() -> str | None:
+        return echo.gatekeeper._role(b"1.0", b"1", b"operator", b"localhost:4711:4711:0", b"", b"NULL")
+    for operators, expected in (("[4711]", "operator"), ("[]", None)):
+        (tmp_path / "fancymail.toml").write_text(f"[ipc]\noperators = {operators}\n")
+        await door.call("reload")
+        assert role() == expected
+
+
+@pytest.mark.parametrize("octets", [b"~" * 40, b"#" * 40, b"\xff" * 40])
+async def test_a_damaged_key_is_nobodys_and_holds_up_nobody(echo, door, octets):
+    folder = echo.keys.folder / "allow"
+    folder.mkdir()
+    (folder / "archiver.pub").write_bytes(octets)
+    await door.call("reload")
+    assert "archiver" not in echo.gatekeeper.allowed.values() and "smtpin" in echo.gatekeeper.allowed.values()

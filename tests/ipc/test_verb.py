@@ -59,7 +59,8 @@ def test_what_cannot_be_read_is_named(frames, name):
 
 
 @pytest.mark.parametrize("position, frame", [(0, b"0"), (0, b"4294967296"), (1, b"-1"), (2, b"nan"), (2, b"1e9"), (2, b"-1"), (3, b"2"), (3, b"yes"),
-                                             (4, b"{"), (4, b"\xff")])
+                                             (4, b"{"), (4, b"\xff"),
+                                             (4, b"[" * 60_000), (4, b'{"a":' * 10_000)])
 def test_each_kind_refuses_what_it_is_not(position, frame):
     frames = [b"1", b"0", b"0.5", b"1", b"[1]", b"x"]
     frames[position] = frame

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .section import Section, say
+from .section import Section, check_networks, say
 
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
 Mechanism = Literal["SCRAM-SHA-256-PLUS", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-1", "OAUTHBEARER", "XOAUTH2", "PLAIN", "LOGIN"]
@@ -66,3 +66,6 @@ class Auth(Section):
     forget_failures: Annotated[float, say("Seconds without a failure after which all before are forgotten.", gt=0)] = 3600.0
     trusted: Annotated[tuple[Network, ...], say(
         "Networks (an administrator's, a webmail's) that are never made to wait, whatever accounts they try; loopback is always one.")] = ()
+
+    def __post_init__(self) -> None:
+        check_networks("trusted", self.trusted)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .section import Section, say
+from .section import Section, check_networks, say
 
 Address = Annotated[str, say("host:port, [v6]:port, *:port (all addresses) or unix:/path (below the state folder if relative).")]
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
@@ -44,3 +44,6 @@ class Imap(Section):
     connections_per_address: Annotated[int, say(
         "Sessions of one address (/64 for IPv6) at the same time, in each process; our own host has no such limit.", ge=1)] = 100
     drain: Annotated[float, say("Seconds that sessions get to end at a stop.", ge=0)] = 8.0
+
+    def __post_init__(self) -> None:
+        check_networks("proxies", self.proxies)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 from .section import Section, say
 
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 Endpoint = Annotated[str, say("A ZeroMQ endpoint.", pattern=r"^(tcp://[^\s/]+:[0-9]{1,5}|ipc://.+)$")]
 PublicKey = Annotated[str, say("A CURVE public key in Z85.", min_length=40, max_length=40)]
 Grant = Annotated[str, say("A verb as daemon.verb, or daemon.*", pattern=r"^[a-z0-9]+\.([a-z-]+|\*)$")]
@@ -24,3 +26,15 @@ class Ipc(Section):
     allow: Annotated[dict[str, tuple[PublicKey, ...]], say("CURVE public keys of attached programs, by the role that each key speaks for.")] = {}
     grants: Annotated[dict[str, tuple[Grant, ...]], say(
         "Verbs that further roles may say, as daemon.verb: `grants.archiver = [\"queue.pop\", \"queue.subscribe\"]`.")] = {}
+
+    def __post_init__(self) -> None:
+        keys = [(f"allow.{role}", key) for role, keys in self.allow.items() for key in keys]
+        for where, key in [*keys, *((f"peer-keys.{daemon}", key) for daemon, key in self.peer_keys.items())]:
+            if not _is_key(key):
+                raise ValueError(f"{where}: {key} is no key in Z85")
+
+
+def _is_key(text: str) -> bool:
+    """Whether each five letters are a number of 32 bits (32/Z85 of ZeroMQ)."""
+    numbers = [functools.reduce(lambda number, letter: 85 * number + LETTERS.find(letter), text[start:start + 5], 0) for start in range(0, 40, 5)]
+    return set(text) <= set(LETTERS) and max(numbers) < 2**32

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from .auth import Mechanism
-from .section import Section, say
+from .section import Section, check_networks, say
 
 Address = Annotated[str, say("host:port, [v6]:port, *:port (all addresses) or unix:/path (below the state folder if relative).")]
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
@@ -36,3 +36,6 @@ class Pop3(Section):
     drain: Annotated[float, say("Seconds that sessions get to end at a stop.", ge=0)] = 8.0
     lock: Annotated[float, say("Seconds for which a maildrop stays taken when this daemon dies in the middle of a session.", ge=10)] = 60.0
     snapshots: Annotated[int, say("Messages of mailboxes whose listings are kept for the next login.", ge=0)] = 500_000
+
+    def __post_init__(self) -> None:
+        check_networks("proxies", self.proxies)

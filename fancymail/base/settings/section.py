@@ -9,6 +9,8 @@ The sentence goes into etc/fancymail.toml and into error messages; unknown keys 
 
 from __future__ import annotations
 
+import ipaddress
+
 import msgspec
 
 
@@ -19,3 +21,12 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 def say(sentence: str, **bounds) -> msgspec.Meta:
     """Describe an option in one sentence; `bounds` are msgspec.Meta's (ge, le, min_length, pattern ...)."""
     return msgspec.Meta(description=sentence, **bounds)
+
+
+def check_networks(option: str, networks: tuple[str, ...]) -> None:
+    """Raise ValueError when one of them is none; its host's own octets do not matter (10.0.0.1/8)."""
+    for network in networks:
+        try:
+            ipaddress.ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError(f"{option}: {network} is no network") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from .section import Section, say
+from .section import Section, check_networks, say
 
 Address = Annotated[str, say("host:port, [v6]:port, *:port (all addresses) or unix:/path (below the state folder if relative).")]
 Network = Annotated[str, say("An address or a network, as 192.0.2.0/24 or 2001:db8::/32.", pattern=r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$")]
@@ -56,3 +56,7 @@ class SmtpIn(Section):
     slots_ahead: Annotated[int, say("Slot files of each queue that are asked for ahead of need.", ge=1, le=512)] = 128
     verdict_lifetime: Annotated[float, say("Seconds for which it is remembered that a recipient exists.", ge=0, le=3600)] = 60.0
     refusal_lifetime: Annotated[float, say("Seconds for which it is remembered that a recipient doesn't exist.", ge=0, le=60)] = 5.0
+
+    def __post_init__(self) -> None:
+        check_networks("proxies", self.proxies)
+        check_networks("relay-networks", self.relay_networks)

@@ -138,8 +138,7 @@ class AuthServer(Daemon):
                               timeout=options.exchange_timeout, note=self.log.info)
         if self.logins:
             budget.adopt(self.logins.budget)
-            exchanges.adopt(self.exchanges)
-            self.pool.close()
+            exchanges.adopt(self.exchanges)     # the pool of before ends with the last login that began with it
         self.directory, self.passwords, self.pool, self.logins, self.exchanges = directory, passwords, pool, logins, exchanges
 
     def check_topic(self, topic: str) -> None:
@@ -225,7 +224,8 @@ class AuthServer(Daemon):
 
     @verb(callers="*")
     def changes(self, since: Octets = 0) -> list[str | int]:
-        """Give the serial of the last change to accounts, and who was changed or removed after `since`; `*`: too long ago to tell."""
+        """Give the serial of the last change to accounts, and who was changed or removed after `since`, or may be acted as by one who was;
+        `*`: too long ago to tell."""
         with refusals():
             serial, keys = self.store.changes(since)
         return [serial, *(["*"] if keys is None or len(keys) > PAGE else keys)]

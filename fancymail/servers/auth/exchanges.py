@@ -36,6 +36,7 @@ class Exchange:
     steps: int = 0
     username: str = ""
     version: int = 0            # of the account when its SCRAM keys were looked up
+    keyed: bool = False         # these keys were given: what comes next is a proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,8 @@ class Exchanges:
         exchange.steps += 1
         if exchange.name != name or exchange.steps > MOST_STEPS:
             raise sasl.SaslError("another exchange is under way", syntax=True)
+        if exchange.keyed:
+            self._logins.admit(exchange.username, client.address)       # many exchanges, begun side by side, have one budget all the same
         outcome = exchange.mechanism.step(data)
         if isinstance(outcome, sasl.NeedKeys):
             outcome = await self._scram_keys(exchange, outcome.username, client)
@@ -142,6 +145,7 @@ class Exchanges:
     async def _scram_keys(self, exchange: Exchange, username: str, client: Client) -> sasl.Challenge:
         exchange.username, started = username, self._loop.time()
         keys, exchange.version = self._logins.keys(username, exchange.mechanism.mechanism, client.address)
+        exchange.keyed = True
         await self._logins.tick(started, SCRAM_DELAY)
         return exchange.mechanism.keys(keys)
 

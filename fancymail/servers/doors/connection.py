@@ -118,6 +118,9 @@ class Connection(Channel):
 
     def _handshake(self) -> None:
         certificates = self.listener.certificates
+        if certificates is None:
+            self._drop("handshakes_failed", "no certificate")
+            return
         self._stream = certificates.stream()
         self._phase = self._decrypt
         self._due = self._loop.time() + certificates.handshake      # for the whole handshake, however slowly it trickles

@@ -1,7 +1,7 @@
 """A daemon that clients connect to: its doors, its certificates, the end of sessions whose account was changed.
 
 Base of fm-smtpin, fm-pop3 and fm-imap beside Daemon. It knows no protocol: what a session is, says and decides is the subclass's.
-Without a certificate the doors for implicit TLS stay closed and nothing offers STARTTLS; the rest goes on.
+Without a certificate the doors for implicit TLS send everybody away and nothing offers STARTTLS; the rest goes on.
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ class Front(Daemon):
 
     def open_door(self, name: str, addresses: Iterable[str], make_session: Callable[[Connection], Session], proxies: Iterable[str],
                   implicit_tls: bool = False, mode: int | None = None) -> None:
-        """Listen at addresses; `mode` is for the file of a unix socket. Implicit TLS without a certificate opens nothing."""
-        if implicit_tls and self.certificates is None:
-            return
+        """Listen at addresses; `mode` is for the file of a unix socket."""
         listener = Listener(name, make_session, log=self.log, caps=self.caps, counters=self.counters, certificates=self.certificates,
                             implicit_tls=implicit_tls, refusal=self.refusal, failure=self.failure, trusted=proxies)
         self.listeners.append(listener)
@@ -49,8 +47,8 @@ class Front(Daemon):
             listener.stop()
         await asyncio.gather(*[listener.drain(seconds) for listener in self.listeners])
 
-    def renew_doors(self, settings, per_address: int) -> None:
-        """Take new certificates and caps for the sessions to come; ports stay as they are until a restart."""
+    def renew_doors(self, settings, total: int, per_address: int, proxies: Iterable[str]) -> None:
+        """Take new certificates, caps and balancers for the sessions to come; ports stay as they are until a restart."""
         if self.certificates is None:
             self.certificates = self._load_certificates(settings)
             for listener in self.listeners:
@@ -60,7 +58,9 @@ class Front(Daemon):
                 self.certificates.reload(settings.tls, self.paths.state)
             except (OSError, ssl.SSLError, ValueError) as error:
                 self.log.error("certificates kept", error=error)
-        self.caps.per_address = per_address
+        self.caps.allow(total, per_address)
+        for listener in self.listeners:
+            listener.trust(proxies)
 
     def _load_certificates(self, settings) -> Certificates | None:
         try:

@@ -71,7 +71,12 @@ class Caps:
     addresses: Counter = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.total = min(self.total, max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED))
+        self.allow(self.total, self.per_address)
+
+    def allow(self, total: int, per_address: int) -> None:
+        """Take new bounds, in all no more than there are descriptors; who is here stays."""
+        self.total = min(total, max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED))
+        self.per_address = per_address
 
     def full(self) -> bool:
         """No room for anyone?"""
@@ -96,8 +101,9 @@ class Listener:
     """One kind of port. `refusal` and `failure` are whole lines: what is said to one too many, and after a bug of ours.
 
     `make_session(connection)` is called after the PROXY header and implicit TLS; its engine's first output is the greeting.
-    `trusted` are the networks whose connections begin with a PROXY header. Counters: connections, refused, handshakes,
-    handshakes_failed, starttls_refused, proxy_failed, stalled, expired, broken.
+    `trusted` are the networks whose connections begin with a PROXY header. Implicit TLS without `certificates` sends everybody away: under
+    the supervisor the socket listens in any case, and who knocks must not wait for an answer that cannot come.
+    Counters: connections, refused, handshakes, handshakes_failed, starttls_refused, proxy_failed, stalled, expired, broken.
     """
 
     PROXY_SECONDS = 5.0
@@ -105,19 +111,21 @@ class Listener:
     def __init__(self, name: str, make_session: Callable[[Connection], Session], *, log: Log, caps: Caps | None = None,
                  counters: Counter | None = None, certificates: Certificates | None = None, implicit_tls: bool = False,
                  refusal: bytes = b"", failure: bytes = b"", trusted: Iterable[str] = ()) -> None:
-        if implicit_tls and certificates is None:
-            raise ValueError("implicit TLS needs certificates")
         self.name, self.make_session, self.log = name, make_session, log
         self.caps = caps if caps is not None else Caps()
         self.counters = counters if counters is not None else Counter()
         self.certificates, self.implicit_tls = certificates, implicit_tls
         self.refusal, self.failure = refusal, failure
-        self.trusted = tuple(ipaddress.ip_network(network) for network in trusted)
+        self.trust(trusted)
         self.loop = asyncio.get_running_loop()
         self.connections: set[Connection] = set()
         self._doors: dict[socket.socket, int] = {}          # listening socket -> its port
         self._reserve = _reserve()
         self._empty: asyncio.Future | None = None
+
+    def trust(self, networks: Iterable[str]) -> None:
+        """From now on connections of these networks, and of no others, begin with a PROXY header."""
+        self.trusted = tuple(ipaddress.ip_network(network, strict=False) for network in networks)
 
     # -- doors -------------------------------------------------------------------------------------------------------
 

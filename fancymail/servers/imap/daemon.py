@@ -68,7 +68,7 @@ class ImapDaemon(Front):
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come."""
-        self.renew_doors(settings, settings.imap.connections_per_address)
+        self.renew_doors(settings, settings.imap.connections, settings.imap.connections_per_address, settings.imap.proxies)
         self._offer(settings)
         self.images.keep = self.audience.keep = settings.imap.images
 

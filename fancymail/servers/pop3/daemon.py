@@ -55,7 +55,7 @@ class Pop3Daemon(Front):
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""
-        self.renew_doors(settings, settings.pop3.connections_per_address)
+        self.renew_doors(settings, settings.pop3.connections, settings.pop3.connections_per_address, settings.pop3.proxies)
 
     # -- connections -------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ def become_child(name: str, parent: int, signals: Iterable[int], descriptors: It
     signal.set_wakeup_fd(-1)
     for number in signals:
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)        # held back since before the fork
     os.setpgid(0, 0)
     for descriptor in descriptors:
         os.close(descriptor)

@@ -31,7 +31,7 @@ from fancymail.base.settings.paths import Paths
 from fancymail.ipc.alerts import Callbacks
 from fancymail.ipc.client import Client
 from fancymail.ipc.message import IpcError, Reply
-from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing
+from fancymail.ipc.security import ROLES, Gatekeeper, KeyRing, bind
 from fancymail.ipc.server import Door, Server
 from fancymail.ipc.verb import Callback, Name, Text, verb
 from fancymail.servers.containment import cell, lending
@@ -142,7 +142,7 @@ class Daemon:
             raise IpcError("5.3.5", str(error)) from None
         self.reloaded(settings)
         self.settings = settings
-        self.gatekeeper.reload(self._guests(settings))
+        self.gatekeeper.reload(self._guests(settings), self._operators(settings))
         self.server.grants = settings.ipc.grants
         self.log.apply(settings.log)
         self.log.reopen()
@@ -322,8 +322,8 @@ class Daemon:
         if not self.bound:
             self.take_place()
         self.context = zmq.Context()
-        self.gatekeeper = Gatekeeper(self.context, self.keys, (self.started_by, *self.settings.ipc.operators))
-        self.gatekeeper.reload(self._guests(self.settings))
+        self.gatekeeper = Gatekeeper(self.context, self.keys)
+        self.gatekeeper.reload(self._guests(self.settings), self._operators(self.settings))
         self.callbacks = Callbacks(self.context, self.keys, self.name, self._key_behind)
         self.server = Server(self, grants=self.settings.ipc.grants, failed=self._failed,
                              around=self.cluster.around if self.cluster is not None and self.stores else None)
@@ -338,7 +338,7 @@ class Daemon:
             door.socket.bind(endpoints[0])
             door.socket.setsockopt(zmq.USE_FD, -1)
             for endpoint in endpoints[1:]:
-                door.socket.bind(endpoint)
+                bind(door.socket, endpoint)
             door.open()
             self.server.doors.append(door)
 
@@ -350,6 +350,9 @@ class Daemon:
     def _guests(settings) -> dict[bytes, str]:
         """Return the keys of attached programs that the settings allow: Z85 key -> role."""
         return {key.encode(): role for role, keys in settings.ipc.allow.items() for key in keys}
+
+    def _operators(self, settings) -> tuple[int, ...]:
+        return (self.started_by, *settings.ipc.operators)
 
     def _key_behind(self, callback: str) -> bytes:
         for role in ROLES:

@@ -64,7 +64,7 @@ def bind(address: str, state: Path | None = None, reuse_port: bool = False) -> s
         return _listen(listener)
     except OSError as error:
         listener.close()
-        raise OSError(error.errno, f"{os.strerror(error.errno or 0)}: {address}") from None
+        raise OSError(error.errno, f"{error.strerror}: {address}") from None
 
 
 def bind_door(endpoint: str) -> socket.socket:

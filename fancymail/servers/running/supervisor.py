@@ -123,10 +123,15 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         again = child.since > 0
-        child.started, child.since, child.due = time.monotonic(), time.time(), None
+        child.started, child.due = time.monotonic(), None
+        try:
+            with self.lender.line(child.name) as line:
+                child.pid = self._fork(child.name, lambda: self._run_child(child, line, None if again else self.settings))
+        except OSError as error:      # no process or no descriptor is left: no reason to end the daemons that run
+            self.log.error("not started", child=child.name, error=error, restart=child.died(child.started))
+            return
+        child.since = time.time()
         child.restarts += again
-        with self.lender.line(child.name) as line:
-            child.pid = self._fork(child.name, lambda: self._run_child(child, line, None if again else self.settings))
         self.log.info("restarted" if again else "started", child=child.name, pid=child.pid)
 
     def _run_child(self, child: Child, line: socket.socket, settings: Settings | None) -> int:
@@ -152,7 +157,12 @@ class Supervisor:
         """Run `work` in a child of its own process group; it leaves with what `work` returns and never comes back here."""
         parent = os.getpid()
         sys.stdout.flush()
-        pid = os.fork()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)      # a stop that comes now waits until the child has no handlers of ours
+        try:
+            pid = os.fork()
+        finally:
+            if os.getpid() == parent:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if pid:
             return pid
         code = 70      # EX_SOFTWARE
@@ -245,7 +255,7 @@ class Supervisor:
 
     def _died(self, child: Child, code: int) -> None:
         delay = child.died(time.monotonic())
-        reason = f"signal {signal.Signals(-code).name}" if code < 0 else f"code {code}"
+        reason = f"signal {_signal_name(-code)}" if code < 0 else f"code {code}"
         facts = {} if self.stopping else {"restart": delay}
         report = self.log.info if code == 0 else self.log.error
         report("ended", child=child.name, reason=reason, **facts)
@@ -313,3 +323,8 @@ class Supervisor:
             for endpoint in self.paths.endpoints(child.name):
                 Path(endpoint.removeprefix("ipc://")).unlink(missing_ok=True)
         self.log.close()
+
+
+def _signal_name(number: int) -> str:
+    """The name of a signal; real-time signals have none."""
+    return signal.Signals(number).name if number in set(signal.Signals) else str(number)

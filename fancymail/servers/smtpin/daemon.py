@@ -65,7 +65,7 @@ class SmtpInServer(Injection, Front):
         host = self.settings.server.hostname
         self.refusal = Reply(421, "4.7.0", f"{host} Too many connections, try again later").octets
         self.failure = Reply(421, "4.3.0", f"{host} Internal error, try again later").octets
-        self.prepare_doors(min(settings.connections, _room(settings.slots_ahead)), settings.connections_per_address)
+        self.prepare_doors(_most(settings), settings.connections_per_address)
         self._apply(self.settings)
         self._listen("smtp", settings.listen_smtp)
         self._listen("submission", settings.listen_submission)
@@ -82,7 +82,7 @@ class SmtpInServer(Injection, Front):
 
     def reloaded(self, settings) -> None:
         """Take new settings for the sessions to come; ports stay as they are until a restart."""
-        self.renew_doors(settings, settings.smtpin.connections_per_address)
+        self.renew_doors(settings, _most(settings.smtpin), settings.smtpin.connections_per_address, settings.smtpin.proxies)
         self.directory.lifetimes = (settings.smtpin.verdict_lifetime, settings.smtpin.refusal_lifetime)
         for pool in self.pools.values():
             pool.ahead, pool.lifetime = settings.smtpin.slots_ahead, settings.queue.orphan_age
@@ -144,7 +144,7 @@ class SmtpInServer(Injection, Front):
         return SmtpSession(self, connection, self.options[port])
 
 
-def _room(slots_ahead: int) -> int:
-    """How many sessions the process's descriptors are good for: a session has its socket, and two slots at most."""
+def _most(settings) -> int:
+    """How many sessions there may be, and the process's descriptors are good for: a session has its socket, and two slots at most."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(16, (limit - RESERVED - 4 * slots_ahead) // 3)
+    return min(settings.connections, max(16, (limit - RESERVED - 4 * settings.slots_ahead) // 3))

@@ -88,8 +88,8 @@ class MemoryAccounts:
         with self._lock:
             if self._accounts.pop(key, None) is None:
                 raise Missing(key)
-            self._grants = {grant for grant in self._grants if grant[0] != key}
             self._changed(key)
+            self._grants = {grant for grant in self._grants if grant[0] != key}
 
     def alias(self, key: str) -> Alias | None:
         return self._aliases.get(key)
@@ -126,6 +126,8 @@ class MemoryAccounts:
             if (account, right, address) not in self._grants:
                 raise Missing(address)
             self._grants.remove((account, right, address))
+            if right == "act":
+                self._note(address)
 
     def grants(self, account: str) -> list[tuple[str, str]]:
         return sorted((right, address) for owner, right, address in list(self._grants) if owner == account)
@@ -141,6 +143,10 @@ class MemoryAccounts:
         pass
 
     def _changed(self, key: str) -> None:
+        for name in (key, *(address for right, address in self.grants(key) if right == "act")):
+            self._note(name)
+
+    def _note(self, key: str) -> None:
         self._serial += 1
         self._changes.append((self._serial, key))
 

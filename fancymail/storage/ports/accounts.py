@@ -133,7 +133,8 @@ class AccountStore(Protocol):
     def changes(self, since: int) -> tuple[int, list[str] | None]:
         """Return the serial of the last change, and the keys of the accounts changed or removed after `since` (each once).
 
-        None instead of keys: too long ago to tell. CHANGES_KEPT changes are remembered.
+        With an account come those that it had the right to act as, and with that right, taken back, the one that it was over: whoever
+        logged in so is in a session of theirs. None instead of keys: too long ago to tell. CHANGES_KEPT changes are remembered.
         """
 
     def close(self) -> None:

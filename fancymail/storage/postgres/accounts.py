@@ -88,8 +88,8 @@ class PostgresAccounts:
     @transactional
     def remove_account(self, key: str) -> None:
         self._once("DELETE FROM account WHERE key = $1 RETURNING 1", (key,), Missing)
-        self.db.rows("DELETE FROM access WHERE account = $1", key)
         self._changed(key)
+        self.db.rows("DELETE FROM access WHERE account = $1", key)
 
     def alias(self, key: str) -> Alias | None:
         rows = self.db.rows(f"SELECT {_ALIAS} FROM alias WHERE key = $1", key)
@@ -122,8 +122,11 @@ class PostgresAccounts:
             raise Missing(account)
         self.db.rows("INSERT INTO access VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", account, right, address)
 
+    @transactional
     def revoke(self, account: str, right: str, address: str) -> None:
         self._once("DELETE FROM access WHERE account = $1 AND privilege = $2 AND address = $3 RETURNING 1", (account, right, address), Missing)
+        if right == "act":
+            self._note(address)
 
     def grants(self, account: str) -> list[tuple[str, str]]:
         return [tuple(row) for row in self.db.rows("SELECT privilege, address FROM access WHERE account = $1 ORDER BY privilege, address", account)]
@@ -141,6 +144,10 @@ class PostgresAccounts:
         """The database is its maker's to close."""
 
     def _changed(self, key: str) -> None:
+        for name in (key, *(address for right, address in self.grants(key) if right == "act")):
+            self._note(name)
+
+    def _note(self, key: str) -> None:
         (serial,), = self.db.rows("UPDATE counter SET value = value + 1 WHERE name = 'account' RETURNING value")
         self.db.rows("INSERT INTO account_change VALUES ($1, $2)", serial, key)
         self.db.rows("DELETE FROM account_change WHERE serial <= $1", serial - self._changes_kept)

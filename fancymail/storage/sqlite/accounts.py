@@ -132,8 +132,8 @@ class SqliteAccounts:
 
     def remove_account(self, key: str) -> None:
         with self._change() as db:
-            _once(db, "DELETE FROM account WHERE key = ?", (key,), Missing)
             self._changed(db, key)
+            _once(db, "DELETE FROM account WHERE key = ?", (key,), Missing)
 
     def alias(self, key: str) -> Alias | None:
         rows = self._rows(f"SELECT {_ALIAS} FROM alias WHERE key = ?", key)
@@ -169,6 +169,8 @@ class SqliteAccounts:
     def revoke(self, account: str, right: str, address: str) -> None:
         with self._change() as db:
             _once(db, "DELETE FROM access WHERE account = ? AND privilege = ? AND address = ?", (account, right, address), Missing)
+            if right == "act":
+                self._note(db, address)
 
     def grants(self, account: str) -> list[tuple[str, str]]:
         return self._rows("SELECT privilege, address FROM access WHERE account = ? ORDER BY privilege, address", account)
@@ -187,6 +189,11 @@ class SqliteAccounts:
             self._writer.close()
 
     def _changed(self, db: apsw.Connection, key: str) -> None:
+        acted = db.execute("SELECT address FROM access WHERE account = ? AND privilege = 'act'", (key,)).fetchall()
+        for name in (key, *(name for name, in acted)):
+            self._note(db, name)
+
+    def _note(self, db: apsw.Connection, key: str) -> None:
         db.execute("INSERT INTO change (account) VALUES (?)", (key,))
         db.execute("DELETE FROM change WHERE serial <= ?", (db.last_insert_rowid() - self._changes_kept,))
 

@@ -18,6 +18,13 @@ WRONG = {
                        ["log.level: invalid enum value 'inf'; one of debug, info, warning, error; did you mean 'info'?"]),
     "out of bounds": ("[server]\nstop-timeout = -1\n", ["server.stop-timeout: expected `float` > 0.0"]),
     "inside a table": ('[ipc.allow]\nqueue = ["short"]\n', ["ipc.allow.queue: [0]: expected `str` of length >= 40"]),
+    "a key of a letter that none has": ('[ipc.allow]\nqueue = ["%s"]\n' % ("~" * 40), [f"ipc: allow.queue: {'~' * 40} is no key in Z85"]),
+    "a key of a number that none has": ('[ipc.peer-keys]\nauth = "%s"\n' % ("#" * 40), [f"ipc: peer-keys.auth: {'#' * 40} is no key in Z85"]),
+    "networks that there cannot be": (
+        '[auth]\ntrusted = ["10.0.0.0/33"]\n[smtpin]\nproxies = ["300.1.1.1"]\n[pop3]\nproxies = ["1.2"]\n[imap]\nproxies = ["2001:db8::/129"]\n',
+        ["auth: trusted: 10.0.0.0/33 is no network", "smtpin: proxies: 300.1.1.1 is no network", "pop3: proxies: 1.2 is no network",
+         "imap: proxies: 2001:db8::/129 is no network"]),
+    "a network that may relay": ('[smtpin]\nrelay-networks = ["::1::"]\n', ["smtpin: relay-networks: ::1:: is no network"]),
     "a nested table": ('[tls.domains."a.test"]\nkey = "k.pem"\nkeey = 1\n',
                        ['tls.domains."a.test".keey: unknown option; did you mean \'key\'?',
                         'tls.domains."a.test".certificate: is required']),

@@ -6,6 +6,7 @@ import asyncio
 import json
 import secrets
 import time
+import weakref
 from base64 import b64decode, b64encode
 
 import passlib.hash
@@ -345,6 +346,21 @@ async def test_a_reload_forgives_nobody_and_breaks_nothing_off(world, tmp_path):
     assert await world.say("resolve", "bob-x@other.test") == ["local:bob@other.test"]
 
 
+@pytest.mark.parametrize("turns", range(1, 4))
+async def test_a_reload_breaks_off_no_check_and_leaves_no_threads(world, turns):
+    """However near both come to each other in the loop."""
+    before = weakref.ref(world.daemon.pool._threads)
+    login = asyncio.create_task(world.daemon.logins.password("alice", PASSWORD.encode(), STRANGER))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    world.daemon.reloaded(world.daemon.settings)
+    assert (await login).address == "alice@example.test"
+    del login
+    async with asyncio.timeout(10):
+        while before() is not None:
+            await asyncio.sleep(0.01)
+
+
 # -- names
 
 
@@ -423,6 +439,20 @@ async def test_changes_are_told(world):
     last, *who = await world.say("changes", serial)
     assert who == ["alice@example.test", "bob@other.test"] and int(last) == int(serial) + 2
     assert await world.say("changes", 999_999) == [last, "*"]
+
+
+async def test_who_acts_as_another_is_in_a_session_of_the_others(world):
+    """It was opened with bob's password: when he has another, or may no longer, it has to end."""
+    for verb, *more in (("account-password", "another one"), ("account-disable",), ("account-remove",)):
+        await world.say("grant", "bob@other.test", "act", "alice")
+        serial, *_ = await world.say("changes")
+        await world.say(verb, "bob@other.test", *more)
+        assert (await world.say("changes", serial))[1:] == ["bob@other.test", "alice@example.test"]
+    await world.say("account-add", "bob@other.test", PASSWORD)
+    await world.say("grant", "bob@other.test", "act", "alice")
+    serial, *_ = await world.say("changes")
+    await world.say("revoke", "bob@other.test", "act", "alice")
+    assert (await world.say("changes", serial))[1:] == ["alice@example.test"]
 
 
 async def test_only_the_topic_accounts(world):

@@ -60,6 +60,17 @@ def test_a_supervisor_that_is_silent_is_an_error(lender):
         lending.read(lender.file)
 
 
+def test_an_answer_that_came_too_late_is_none_to_the_next_question(lender):
+    lender.file.write_text("old")
+    with pytest.raises(TimeoutError):
+        lending.read(lender.file)
+    lender.serve(lender.lines["queue"])
+    os.replace(_written(lender.file.with_suffix(".new"), "new"), lender.file)
+    before = len(os.listdir("/proc/self/fd"))
+    assert read_while_served(lender) == b"new"
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 @pytest.mark.parametrize("word", [b"/etc/shadow", b"settings\0/etc/shadow", b"settings ", b"x" * 60])
 def test_other_words_get_nothing(lender, word):
     lender.file.write_text("x")

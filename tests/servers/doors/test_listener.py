@@ -227,6 +227,21 @@ async def test_cap_per_address_counts_behind_the_proxy(house):
     two[1].close()
 
 
+@pytest.mark.parametrize("header", [
+    b"PROXY TCP6 ::ffff:192.0.2.%d ::ffff:192.0.2.1 4000 25\r\n",
+    b"\r\n\r\n\x00\r\nQUIT\n\x21\x21\x00\x24" + bytes(10) + b"\xff\xff\xc0\x00\x02%c" + bytes(10) + b"\xff\xff\xc0\x00\x02\x01\x0f\xa0\x00\x19"],
+    ids=["version 1", "version 2"])
+async def test_ipv4_clients_of_a_balancer_that_speaks_ipv6_are_told_apart(house, header):
+    """A balancer that listens at [::] for both families names them as ::ffff:192.0.2.7, all of which are in one /64."""
+    listener = house.listen(caps=Caps(total=100, per_address=1), trusted=["127.0.0.0/8"])
+    one, two = await dial(listener), await dial(listener)
+    for number, (reader, writer) in enumerate((one, two), 7):
+        writer.write(header % number + b"info\r\n")
+        assert [await reader.readline() for _ in range(2)] == [b"hello\r\n", b"192.0.2.%d plain\r\n" % number]
+    one[1].close()
+    two[1].close()
+
+
 async def test_proxy_header_is_mandatory_there_and_octets_may_trickle(house):
     listener = house.listen(trusted=["127.0.0.1/32"])
     reader, writer = await dial(listener)

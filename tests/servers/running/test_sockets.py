@@ -59,6 +59,11 @@ def test_the_taken_address_is_in_the_error():
     close(listener)
 
 
+def test_a_name_that_is_none_is_told_in_words():
+    with pytest.raises(OSError, match=r"not known: \[::zz\]:25"):
+        sockets.bind("[::zz]:25")
+
+
 def test_an_inherited_socket_is_found_and_others_are_closed():
     kept, other = sockets.bind("127.0.0.1:0"), sockets.bind("127.0.0.1:0")
     addresses = [f"127.0.0.1:{listener.getsockname()[1]}" for listener in (kept, other)]
