@@ -21,4 +21,4 @@ def test_it_is_told(tmp_path, monkeypatch, abstract):
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
 def test_nobody_need_be_there(monkeypatch, address):
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    notify("READY=1")
+    assert notify("READY=1") is None
