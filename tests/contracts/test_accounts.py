@@ -172,12 +172,16 @@ def test_grants(filled):
 
 def test_grants_go_with_their_account(filled):
     filled.add_account(account())
+    filled.add_account(account("bob"))
     filled.grant("alice@example.test", "send", "press@example.test")
+    filled.grant("bob@example.test", "act", "alice@example.test")
+    filled.grant("bob@example.test", "send", "alice@example.test")
     filled.remove_account("alice@example.test")
     with pytest.raises(Missing):
         filled.remove_account("alice@example.test")
     filled.add_account(account())
     assert filled.grants("alice@example.test") == []
+    assert filled.grants("bob@example.test") == [("send", "alice@example.test")]       # nobody acts as another of the same name
 
 
 def test_changes_tell_who_changed(filled):

@@ -89,7 +89,7 @@ class MemoryAccounts:
             if self._accounts.pop(key, None) is None:
                 raise Missing(key)
             self._changed(key)
-            self._grants = {grant for grant in self._grants if grant[0] != key}
+            self._grants = {grant for grant in self._grants if grant[0] != key and grant[1:] != ("act", key)}
 
     def alias(self, key: str) -> Alias | None:
         return self._aliases.get(key)

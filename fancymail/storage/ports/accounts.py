@@ -101,7 +101,7 @@ class AccountStore(Protocol):
         """
 
     def remove_account(self, key: str) -> None:
-        """Forget an account and what was granted to it. Raises Missing."""
+        """Forget an account, what was granted to it, and who may act as it. Raises Missing."""
 
     def alias(self, key: str) -> Alias | None:
         """Find an alias by its exact key; a wildcard by its pattern."""

@@ -89,7 +89,7 @@ class PostgresAccounts:
     def remove_account(self, key: str) -> None:
         self._once("DELETE FROM account WHERE key = $1 RETURNING 1", (key,), Missing)
         self._changed(key)
-        self.db.rows("DELETE FROM access WHERE account = $1", key)
+        self.db.rows("DELETE FROM access WHERE account = $1 OR privilege = 'act' AND address = $1", key)
 
     def alias(self, key: str) -> Alias | None:
         rows = self.db.rows(f"SELECT {_ALIAS} FROM alias WHERE key = $1", key)

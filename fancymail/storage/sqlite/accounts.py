@@ -134,6 +134,7 @@ class SqliteAccounts:
         with self._change() as db:
             self._changed(db, key)
             _once(db, "DELETE FROM account WHERE key = ?", (key,), Missing)
+            db.execute("DELETE FROM access WHERE privilege = 'act' AND address = ?", (key,))
 
     def alias(self, key: str) -> Alias | None:
         rows = self._rows(f"SELECT {_ALIAS} FROM alias WHERE key = ?", key)
