@@ -109,6 +109,14 @@ def test_the_log_keeps_the_last_records(alice, store):
     assert 100 <= len(kept) < 200
 
 
+def test_the_log_keeps_the_last_records_of_a_mailbox_that_is_emptied_at_once(alice, store):
+    for number in range(130):
+        alice.deliver([message(f"{number}")], NOW)          # every other modseq: no change is ever an even one
+        assert alice.expunge("INBOX", ALL, NOW) == [number + 1]
+    assert len(alice.changes("INBOX", 0)) < 100
+    assert alice.vanished("INBOX", 0) == [(1, 130)]
+
+
 def test_a_removed_mailbox_gives_its_blobs_back(alice, store):
     alice.create("Work", NOW)
     alice.deliver([message(mailbox="Work")], NOW)
