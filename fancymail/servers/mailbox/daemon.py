@@ -17,7 +17,7 @@ from pathlib import Path
 from fancymail.base.settings import Paths
 from fancymail.core.filing import Filing
 from fancymail.core.mailbox_audit import Books, MailboxAudit
-from fancymail.core.mailboxes import Mailboxes, StoreFailed, uids_of
+from fancymail.core.mailboxes import Mailboxes, uids_of
 from fancymail.core.maildrops import InUse, Maildrops
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
@@ -442,19 +442,25 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         """Look through one part of the blob store at a time: all of it in a day."""
         for part in chain.from_iterable(iter(lambda: range(self.blobs.parts), None)):
             await asyncio.sleep(SWEEP)
-            before = time.time() - self.settings.mailbox.blob_grace
-            stale = await self.loop.run_in_executor(self.readers, self.blobs.stale, part, before)
-            for some in _slices(stale, 500):
-                self._watched(lambda: self.mailboxes.unnamed(some))
-                await asyncio.sleep(0)
-            if self.cluster is not None:
-                await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
+            try:
+                await self._sweep_part(part)
+            except Exception as error:          # the next part may be looked through
+                self.log.exception("cannot tidy up", error)
+
+    async def _sweep_part(self, part: int) -> None:
+        before = time.time() - self.settings.mailbox.blob_grace
+        stale = await self.loop.run_in_executor(self.readers, self.blobs.stale, part, before)
+        for some in _slices(stale, 500):
+            self._watched(lambda: self.mailboxes.unnamed(some))
+            await asyncio.sleep(0)
+        if self.cluster is not None:
+            await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
 
     def _watched(self, work) -> None:
         try:
             gone = work()
-        except (StoreFailed, OSError) as error:
-            self.log.error("cannot tidy up", reason=str(error))
+        except Exception as error:              # whatever it is, the next time comes
+            self.log.exception("cannot tidy up", error)
             return
         if gone:
             self.counters["contents_removed"] += gone

@@ -21,6 +21,7 @@ from fancymail.storage.ports.mailboxes import StoreFailed
 FULL = "full"                               # the topic
 WARNED = "/private/vendor/fancymail/quota-warned"
 GATHER = 0.2                                # seconds in which changes of an account are gathered
+TROUBLE = 30.0                              # seconds until all are looked at again when the mailboxes could not be read
 EASE = 0.05                                 # of the quota that has to be free again below the warning, before there is another
 
 _LETTER = """From: Mail system <postmaster@{domain}>\r
@@ -64,17 +65,26 @@ class Quotas:
         self._more.set()
 
     async def run(self) -> None:
-        """Look at those that changed; at the beginning, at all."""
+        """Look at those that changed; at the beginning, at all. Whatever happens, it goes on."""
         while True:
             self._more.clear()
-            if self._all:
-                self._all = False
-                self._changed.update(self.mailboxes.store.accounts())
-            accounts, self._changed = self._changed, set()
-            for account in sorted(accounts):
-                await self._check(account)
+            try:
+                await self._look_through()
+            except Exception as error:
+                self.log.exception("quotas not known", error)
+                self._all = True
+                await asyncio.sleep(TROUBLE)
+                continue
             await asyncio.sleep(GATHER)
             await self._more.wait()
+
+    async def _look_through(self) -> None:
+        if self._all:
+            self._changed.update(self.mailboxes.store.accounts())
+            self._all = False
+        accounts, self._changed = self._changed, set()
+        for account in sorted(accounts):
+            await self._check(account)
 
     async def _check(self, account: str) -> None:
         try:
