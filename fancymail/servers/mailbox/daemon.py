@@ -98,7 +98,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
                                  self.thread, self.log, self.counters, queue=options.queue, batch=options.batch,
                                  separator=self.settings.auth.tag_separator, later=self.derivation.wanted.set)
         self.metrics.gauges["maildrops"] = lambda: self.maildrops.sweep(self.loop.time())
-        self.quotas = Quotas(self.mailboxes, self.turn, self.recipients, super().alert, hostname, options.quota_warning, self.log)
+        self.quotas = Quotas(self.mailboxes, self.turn, self.uploads, self.recipients, super().alert, hostname, options.quota_warning,
+                             self.log)
         self.subscribe_to("auth", "accounts", self._accounts_changed)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")

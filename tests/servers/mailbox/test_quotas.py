@@ -92,3 +92,12 @@ async def test_a_store_that_fails_for_a_while_is_asked_again(kit, monkeypatch):
     kit.daemon.quotas.look(ALICE)
     await kit.until(lambda: kit.full() == [ALICE])
     assert failed
+
+
+async def test_a_warning_is_durable_before_its_row_where_nothing_is_small(kit):
+    kit.daemon.mailboxes.stowage.small = 0
+    await kit.store.append(ALICE, "Archive", [Letter(b"x" * 90_500, 1)])
+    await kit.until(lambda: len(kit.letters()) == 1)
+    await kit.until(lambda: not kit.daemon.blobs._pins)
+    assert kit.daemon.blobs._written == {}
+    assert b"Subject: Your mailbox is 90 percent full" in kit.letters()[0]
