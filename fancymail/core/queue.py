@@ -95,7 +95,7 @@ class QueueManager:
         """Hand out up to `count` messages; whoever holds them settles, defers or renews within the lease."""
         self.check(queue)
         if popped:
-            self._settle_removed(queue, self.leases.some_popped(queue, count + 2))
+            self.settle_removed(queue, count + 2)
         taken: list[Entry] = []
         while len(taken) < count and (claimed := self._claim(queue, count - len(taken))):
             deadline = self.monotonic() + self.options.queues[queue].lease
@@ -344,6 +344,11 @@ class QueueManager:
         """End messages whose files are gone; how many there were."""
         return self._end(queue, ids, "lost")
 
+    def settle_removed(self, queue: str, count: int) -> None:
+        """Of up to `count` messages that were popped and are in work, end those whose holders have removed their files: that settles them."""
+        if gone := [id for id in self.leases.some_popped(queue, count) if not self.spool.find(queue, id)]:
+            self._end(queue, gone, "removed")
+
     def adopt(self, entries: list[Entry]) -> int:
         """Take in whole slots that lie in the folders and that the index does not know; how many."""
         self.index.add(entries)
@@ -400,11 +405,6 @@ class QueueManager:
         else:
             self._end(entry.queue, [entry.id], "removed")
         return False
-
-    def _settle_removed(self, queue: str, ids: list[str]) -> None:
-        gone = [id for id in ids if not self.spool.find(queue, id)]
-        if gone:
-            self._end(queue, gone, "removed")
 
     def _end(self, queue: str, ids: list[str], how: str, words: Mapping[str, str] = MappingProxyType({})) -> int:
         """Forget messages: `how` for the log, `words` by id for the tally, where they are known and not the same.

@@ -61,6 +61,17 @@ async def test_a_missing_file_is_named_and_given_up(house):
     assert house.take(9) == [other]
 
 
+async def test_what_was_popped_and_removed_is_settled_and_not_lost(house):
+    popped, kept = await house.pushed(), await house.pushed()
+    assert len(house.queue.take("incoming", 2, "", popped=True)) == 2
+    os.unlink(popped)
+    assert (await books(house)).missing == []
+    os.unlink(kept)
+    assert (await house.audit.mend(adopt=False))["lost"] == 0
+    found = await books(house)
+    assert (found.ended["removed"], found.ended["lost"], found.here["leased"], found.difference) == (2, 0, 0, 0)
+
+
 async def test_a_forgotten_slot_is_taken_in_when_told_to(house):
     path = house.written()
     assert (await books(house)).unknown == []                           # somebody may still be writing it
