@@ -215,13 +215,13 @@ class MemoryAccount:
             self._put(box._replace(subscribed=int(subscribed)))
         elif subscribed:
             self.store.wishes[self.name, name] = 1
-        else:
+        if not subscribed:
             self.store.wishes.pop((self.name, name), None)
 
     def subscriptions(self) -> list[str]:
         """Subscribed names."""
-        return sorted([box.name for box in self.mailboxes() if box.subscribed]
-                      + [name for account, name in self.store.wishes if account == self.name])
+        return sorted({*(box.name for box in self.mailboxes() if box.subscribed),
+                       *(name for account, name in self.store.wishes if account == self.name)})
 
     def metadata(self, name: Name | None) -> dict[str, bytes]:
         """Entries of a mailbox, or of the account."""

@@ -37,7 +37,7 @@ class Annotations:
             self.db.rows("UPDATE mailbox SET subscribed = $3 WHERE account = $1 AND id = $2", account, box.id, int(subscribed))
         elif subscribed:
             self.db.rows("INSERT INTO subscription VALUES ($1, $2) ON CONFLICT DO NOTHING", account, name)
-        else:
+        if not subscribed:              # a mailbox may have got the name of one that is gone
             self.db.rows("DELETE FROM subscription WHERE account = $1 AND name = $2", account, name)
 
     def subscriptions(self) -> list[str]:

@@ -36,7 +36,7 @@ class Annotations:
                 shard.execute("UPDATE mailbox SET subscribed = ? WHERE id = ?", (int(subscribed), box.id))
             elif subscribed:
                 shard.execute("INSERT INTO subscription VALUES (?, ?) ON CONFLICT DO NOTHING", (self._account(), name))
-            else:
+            if not subscribed:          # a mailbox may have got the name of one that is gone
                 shard.execute("DELETE FROM subscription WHERE account = ? AND name = ?", (self._account(), name))
 
     def subscriptions(self) -> list[str]:
