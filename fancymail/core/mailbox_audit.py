@@ -74,9 +74,9 @@ class MailboxAudit:
     def _mailbox(self, account: AccountMailboxes, number: int, books: Books, contents: bool) -> Iterator[None]:
         if (found := _at_once(account, number)) is None:
             return
-        box, states, sizes = found
+        box, states, sizes, above = found
         books.mailboxes, books.messages, books.octets = books.mailboxes + 1, books.messages + len(states), books.octets + box.octets
-        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or states and states[-1].uid >= box.uidnext \
+        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or above \
                 or [state.uid for state in states] != [uid for uid, _ in sizes]:
             books.miscounted.append(f"{account.name}/{box.name}")
             books.wrong.add(account.name)
@@ -108,13 +108,15 @@ class MailboxAudit:
             return False
 
 
-def _at_once(account: AccountMailboxes, number: int) -> tuple[Mailbox, list[State], list[tuple[int, int]]] | None:
-    """A mailbox and its messages as they are at one moment, whoever else changes it between the questions; None when it is gone."""
+def _at_once(account: AccountMailboxes, number: int) -> tuple[Mailbox, list[State], list[tuple[int, int]], bool] | None:
+    """A mailbox, its messages, and whether it has or had any with a UID that it would give again, as they are at one moment, whoever else
+    changes it between the questions; None when it is gone."""
     while (box := account.mailbox(number)) is not None:
         with suppress(NoSuchMailbox):
             states, sizes = account.states(number), account.sizes(number)
+            above = bool(states) and states[-1].uid >= box.uidnext or bool(account.kept(number, [(box.uidnext, LARGEST)]))
             if account.mailbox(number) == box:
-                return box, states, sizes
+                return box, states, sizes, above
     return None
 
 

@@ -80,6 +80,17 @@ def test_wrong_counters_are_mended_and_nothing_else(mailboxes, counter):
     assert look(mailboxes).miscounted == []
 
 
+@pytest.mark.parametrize("uidnext", [1, 2, 3])
+def test_a_uid_that_was_given_is_not_given_again(mailboxes, uidnext):
+    account = mailboxes.store.account(ALICE)
+    account.expunge("INBOX", [(2, 3)], NOW)
+    account.shard.execute(f"UPDATE mailbox SET uidnext = {uidnext} WHERE name = 'INBOX'")
+    books = look(mailboxes)
+    assert books.miscounted == [f"{ALICE}/INBOX"]
+    MailboxAudit(mailboxes).mend(books)
+    assert account.mailbox("INBOX").uidnext == 4 and look(mailboxes).miscounted == []
+
+
 def test_contents_that_nobody_names_go(mailboxes):
     incoming = mailboxes.blobs.incoming()
     incoming.write(b"of a process that died" * 4000)
