@@ -70,6 +70,19 @@ def test_a_blob_is_garbage_after_its_last_reference_and_the_grace(alice, store):
     assert store.purge(NOW + 400, KEEP) == []
 
 
+def test_a_blob_of_several_accounts_has_its_grace_after_the_last(alice, store):
+    names = [ALICE, BOB, "carol@example.test", "dave@example.test"]
+    for name in names:
+        if name != ALICE:
+            store.account(name).create("INBOX", NOW)
+        store.account(name).deliver([message()], NOW)
+    for number, name in enumerate(names):
+        store.account(name).expunge("INBOX", ALL, NOW + number)
+        assert store.purge(NOW + 101 + number, KEEP) == []
+    assert store.purge(NOW + 113, KEEP) == []
+    assert store.purge(NOW + 114, KEEP) == [BLOB]
+
+
 def test_a_blob_that_came_back_is_no_garbage(alice, store):
     alice.deliver([message()], NOW)
     alice.expunge("INBOX", ALL, NOW)
