@@ -63,8 +63,8 @@ class QueueManager:
         self._offset = self.wall() - self.monotonic()
         self.totals = {key: list(total) for key, total in self.index.totals().items()}
         deadline = self.monotonic() + self.options.restart_grace
-        for queue in {queue for queue, _ in self.totals} | set(self.options.queues):
-            self.spool.add(queue)       # a queue that is no longer configured still holds its messages
+        for queue in {queue for queue, _ in (*self.totals, *self.index.tally())} | set(self.options.queues):
+            self.spool.add(queue)       # a queue that is no longer configured still holds its messages, or stands in the books
             self._clamp(queue)
             for entry in self.each(queue, (State.LEASED,)):
                 self.leases.take(queue, entry.id, "", deadline)

@@ -85,6 +85,14 @@ async def test_a_forgotten_slot_is_taken_in_when_told_to(house):
     assert (await books(house)).accepted == 1
 
 
+async def test_a_queue_that_is_configured_no_more_stays_in_the_books(house):
+    house.index.correct({("old", "accepted"): 2, ("old", "delivered"): 2})
+    house.restart()
+    house.audit = QueueAudit(house.queue)
+    found = await books(house, "old")
+    assert (found.accepted, found.ended["delivered"], found.difference, found.unknown) == (2, 2, 0, [])
+
+
 async def test_wrong_counters_are_counted_anew(house):
     await house.pushed()
     house.queue.totals["incoming", State.READY][0] = 7
