@@ -53,6 +53,7 @@ IN_CHUNK = RAW_CHUNK // RECORD.size
 PACE = 0.01                             # seconds between two alerts about one account
 LEFT = 3600.0                           # seconds after which nobody brings a file any more that lies in `incoming`
 PURGE = 60.0                            # seconds between two looks for what may go
+GOING = 1.0                             # seconds between two slices of it when it is much
 SWEEP = 300.0                           # seconds between two parts of the blob store looked through for what a crash left
 
 
@@ -318,11 +319,11 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     @verb
     async def purge(self) -> int:
         """Let go at once of what is due: old deleted messages, delivery records, contents without a message; answers how many contents."""
-        total = 0
         with refusals():
-            while gone := self.mailboxes.purge():
-                total += gone
+            total = self.mailboxes.purge()
+            while self.mailboxes.overdue():
                 await asyncio.sleep(0)
+                total += self.mailboxes.purge()
         return total
 
     @verb
@@ -437,7 +438,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     async def _purge(self) -> None:
         while True:
             await asyncio.sleep(PURGE)
-            self._watched(self.mailboxes.purge)
+            while self._watched(self.mailboxes.purge):
+                await asyncio.sleep(GOING)
 
     async def _sweep(self) -> None:
         """Look through one part of the blob store at a time: all of it in a day."""
@@ -457,14 +459,15 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
         if self.cluster is not None:
             await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
 
-    def _watched(self, work) -> None:
+    def _watched(self, work) -> bool:
+        """Let contents go; whether more is due at once."""
         try:
-            gone = work()
+            if gone := work():
+                self.counters["contents_removed"] += gone
+            return self.mailboxes.overdue()
         except Exception as error:              # whatever it is, the next time comes
             self.log.exception("cannot tidy up", error)
-            return
-        if gone:
-            self.counters["contents_removed"] += gone
+            return False
 
 
 def _folder(path: Path) -> Path:

@@ -17,6 +17,7 @@ from fancymail.servers.mailbox.daemon import MailboxServer
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.ports.mailboxes import Delivery
 from fancymail.storage.slots import write_slot
+from fancymail.storage.sqlite import mailboxes as sqlite_mailboxes
 from tests.servers_kit import operator, running
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -343,6 +344,16 @@ async def test_purge_now(suite):
     assert await suite.mailbox.call("purge") == [b"0"]
     suite.daemon.mailboxes.keep = suite.daemon.mailboxes.keep._replace(expunged=-1, blobs=0)
     assert await suite.mailbox.call("purge") == [b"1"]
+
+
+async def test_purge_ends_when_nothing_is_due_any_more(suite, monkeypatch):
+    monkeypatch.setattr(sqlite_mailboxes, "SLICE", 2)
+    for _ in range(5):
+        await suite.mailbox.write_raw("store", ALICE, "", len(MESSAGE), content=MESSAGE)
+    await suite.mailbox.call("expunge", ALICE, "1:5")
+    suite.daemon.mailboxes.keep = suite.daemon.mailboxes.keep._replace(expunged=-1, blobs=0)
+    assert await suite.mailbox.call("purge") == [b"0"]          # small ones are no contents of their own
+    assert suite.daemon.records.account(ALICE).kept("INBOX", [(1, 9)]) == []
 
 
 async def test_a_part_that_cannot_be_listed_keeps_nobody_from_the_next_ones(tmp_path, monkeypatch):
