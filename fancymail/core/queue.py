@@ -215,10 +215,9 @@ class QueueManager:
         entry = self._known(queue, id)
         if entry.state in PLACE or not self.present(entry):
             return
-        loop = asyncio.get_running_loop()
         try:
             self.spool.examine(queue, id)
-            whole = await loop.run_in_executor(self.readers, self.spool.digest, queue, id) == entry.sha256
+            whole = await self.digest(queue, entry) == entry.sha256
         except (OSError, SlotUnfit):
             whole = False
         self.leases.end(id)
@@ -326,6 +325,10 @@ class QueueManager:
         self._count(entry.queue, old, -1, -entry.size)
         self._count(entry.queue, state, 1, entry.size)
         self.intake.unsynced = True
+
+    async def digest(self, place: str, entry: Entry) -> bytes:
+        """SHA-256 of a message's content as it is now. Raises OSError, SlotUnfit."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.digest, place, entry.id)
 
     def set_aside(self, entry: Entry, state: State) -> None:
         """Move a message to dead/ or corrupt/ and raise the alarm; only an operator brings it back or drops it."""

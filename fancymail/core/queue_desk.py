@@ -199,11 +199,9 @@ class QueueDesk:
             return True
         place = manager.spool.find(entry.queue, entry.id)
         if place and entry.state is State.CORRUPT:
-            loop = asyncio.get_running_loop()
             try:
-                digest = await loop.run_in_executor(manager.readers, manager.spool.digest, place, entry.id)
+                if await manager.digest(place, entry) != entry.sha256:
+                    return False
             except (OSError, SlotUnfit):
-                return False
-            if digest != entry.sha256:
                 return False
         return place == entry.queue or bool(place) and manager.spool.move(entry.id, place, entry.queue)

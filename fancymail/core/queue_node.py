@@ -113,6 +113,14 @@ class NodeQueue(QueueManager):
             self._fall_back(queue, self.id_of(queue, path))
             raise
 
+    async def digest(self, place: str, entry: Entry) -> bytes:
+        """As ever; what is not here is brought first, since the bucket may have it by now."""
+        try:
+            self.spool.bring(entry.queue, entry.id, lambda: self.index.envelope(entry.id), entry.sha256)
+        except KeyError as error:
+            raise FileNotFoundError(entry.id) from error
+        return await super().digest(place, entry)
+
     def _fall_back(self, queue: str, id: str) -> None:
         self.leases.take(queue, id, "", self.monotonic() + SOON)
 

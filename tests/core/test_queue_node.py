@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 
 import pytest
 
+from fancymail.core.queue_desk import QueueDesk
 from fancymail.core.queue_node import NodeQueue
 from fancymail.storage.memory.queue import MemoryQueueIndex
 from fancymail.storage.ports.queue import Entry, State
@@ -14,12 +16,22 @@ from fancymail.storage.spool import DiskSpool
 from .test_queue import OPTIONS, House
 
 
+EMPTY = sha256().digest()
+
+
 class NodeSpool(DiskSpool):
-    """A bucket that has all that is asked for."""
+    """A bucket that has all that is asked for, unless it was emptied: empty messages."""
+
+    emptied = False
 
     def bring(self, queue, id, envelope, sha256) -> None:
+        if self.emptied:
+            raise KeyError(id)
         with open(self.path(queue, id), "wb"):
-            """Its octets do not matter."""
+            """There it is."""
+
+    def find(self, queue, id) -> str:
+        return super().find(queue, id) or queue
 
 
 class NodeIndex(MemoryQueueIndex):
@@ -46,7 +58,7 @@ def house(tmp_path):
 
 def left_over(house, number: int, **fields) -> str:
     """A message that came into our hands while the connection was lost: its row is ours, and nobody told us."""
-    entry = Entry(id="a" * 25 + "abc"[number], queue="incoming", pushed=house.clock.wall(), size=7, sha256=bytes(32), bare=True, sender="",
+    entry = Entry(id="a" * 25 + "abc"[number], queue="incoming", pushed=house.clock.wall(), size=7, sha256=EMPTY, bare=True, sender="",
                   recipients="", count=1, **fields)
     house.index.add([entry])
     return entry.id
@@ -72,3 +84,14 @@ def test_pushes_under_way_are_not_counted_twice(house, monkeypatch, ends):
     pushing.clear()
     house.queue.mend()
     assert house.queue.total("incoming", State.READY).messages == 1
+
+
+async def test_a_content_that_came_back_into_the_bucket_can_be_tried_again(house):
+    house.spool.emptied, id = True, left_over(house, 0)
+    house.queue.mend()
+    assert house.take(9) == [] and house.index.find(id).state is State.CORRUPT
+    desk = QueueDesk(house.queue)
+    assert await desk.retry("incoming", id) == 0
+    house.spool.emptied = False
+    assert await desk.retry("incoming", id) == 1
+    assert [os.path.basename(path) for path in house.take(9)] == [id]
