@@ -61,6 +61,7 @@ async def test_a_failure_that_nobody_foresaw_is_no_end(tmp_path, monkeypatch):
             store = MailStore(lambda name, verb, *words, timeout: door.call(verb, *words, timeout=timeout))
             await store.append(ALICE, "INBOX", [Letter(b"Subject: a\r\n\r\nneedle\r\n", 1)])
             await until(lambda: daemon.indexing.count == 1)
+            assert next(failing, None) is None
 
 
 async def test_a_broken_index_stops_nothing(tmp_path, monkeypatch):
