@@ -200,8 +200,9 @@ class QueueDesk:
         place = manager.spool.find(entry.queue, entry.id)
         if place and entry.state is State.CORRUPT:
             try:
-                if await manager.digest(place, entry) != entry.sha256:
-                    return False
+                digest = await manager.digest(place, entry)
             except (OSError, SlotUnfit):
+                return False
+            if digest != entry.sha256:
                 return False
         return place == entry.queue or bool(place) and manager.spool.move(entry.id, place, entry.queue)
