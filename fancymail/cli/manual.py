@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fancymail.base.settings.reference import reference_text
 from fancymail.cli.doors import Tool, pass_tool
 from fancymail.ipc.reference import render_page
+from fancymail.mail.domain import DomainError, parse_domain
 from fancymail.servers.running.daemon import Daemon
 from fancymail.servers.running.launch import DAEMONS, daemon_class
 from fancymail.servers.running.sockets import split, unix_path
@@ -62,7 +63,13 @@ def generated() -> dict[Path, str]:
 @pass_tool
 def dns(tool: Tool, domain: str, addresses: tuple[str, ...]) -> None:
     """Print the DNS records that a domain has to publish so that its mail comes here and its users find us."""
-    rows = records(tool, domain.strip(".").lower(), addresses)
+    try:
+        name = parse_domain(domain.strip("."))              # in A-labels: a zone knows no others
+    except DomainError as error:
+        raise click.BadParameter(str(error), param_hint="DOMAIN") from None
+    if name.startswith("["):
+        raise click.BadParameter("an address has no records", param_hint="DOMAIN")
+    rows = records(tool, name, addresses)
     if tool.as_json:
         tool.show("", ["name", "type", "value", "why"], rows)
         return

@@ -76,12 +76,12 @@ def notices(envelope: Envelope, attempt: Attempt, schedule: Schedule, age: float
     if attempt.well and not any(recipient.notify for recipient in envelope.recipients):
         return []
     late = schedule.late(age)
-    wanted = (
+    wanted = (          # what was relayed first: when the sender cannot be told of the rest now, only the rest is tried again
+        (RELAYED, [r for r in attempt.in_state("delivered")
+                   if r.recipient in attempt.relayed and "SUCCESS" in envelope.recipients[r.recipient].notify]),
         (FAILED, [r for r in attempt.in_state("failed") if wants(envelope.recipients[r.recipient], "FAILURE")]),
         (DELAYED, [r for r in attempt.in_state("deferred")
-                   if late and r.recipient not in told and wants(envelope.recipients[r.recipient], "DELAY")]),
-        (RELAYED, [r for r in attempt.in_state("delivered")
-                   if r.recipient in attempt.relayed and "SUCCESS" in envelope.recipients[r.recipient].notify]))
+                   if late and r.recipient not in told and wants(envelope.recipients[r.recipient], "DELAY")]))
     return [Notice(kind, tuple(results)) for kind, results in wanted if results]
 
 

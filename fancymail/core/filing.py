@@ -92,13 +92,15 @@ class Filing:
             add, remove = {"add": (bits, 0), "remove": (0, bits), "set": (bits, EVERY_BIT)}[how]
             return account.set_flags(mailbox, uids, add, remove, unchanged_since)
 
-    def append(self, owner: str, mailbox: Name, letters: Sequence[Letter], quota: int = 0, replacing: tuple[int, int] | None = None) -> Added:
-        """Put messages into a mailbox, all or none (RFC 3502); `replacing` (mailbox number, UID) takes that one away (RFC 8508)."""
+    def append(self, owner: str, mailbox: Name, letters: Sequence[Letter], quota: int = 0, replacing: tuple[str, int, int] | None = None) -> Added:
+        """Put messages into a mailbox, all or none (RFC 3502); `replacing` (owner, mailbox number, UID) takes that one away (RFC 8508)."""
         account, now = self.mailboxes.account(owner), int(self.mailboxes.wall())
-        with refusing(), account.transaction():
+        whose, number, uid = replacing or (owner, 0, 0)
+        other = self.store.account(whose)           # each account numbers its mailboxes by itself
+        with refusing(), account.transaction(), other.transaction():
             name = _found(account, mailbox).name
             added = account.deliver([_delivery(name, letter) for letter in letters], now)
-            if replacing is not None and not account.expunge(replacing[0], [(replacing[1], replacing[1])], now):
+            if replacing is not None and not other.expunge(number, [(uid, uid)], now):
                 raise MailboxRefusal("5.5.4", "the message that is to be replaced is gone")
             _within(account, quota)
             return Added(added[0].uidvalidity, added[0].uid, len(letters))
@@ -157,6 +159,9 @@ class Filing:
                 if not to.startswith(f"{name}/"):
                     self._above(account, to, now)
                 if name != INBOX:
+                    for box in account.mailboxes():
+                        if box.name.startswith(f"{name}/"):
+                            normal_name(to + box.name[len(name):])      # nobody could name it any more if it became too long or too deep
                     return account.rename(name, to)
                 account.create(to, now, subscribed=False)
                 moved = account.copy(INBOX, [(1, LARGEST)], to, now)

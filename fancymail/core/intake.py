@@ -51,6 +51,7 @@ class Intake:
         self.slots = GroupCommit(self._sync_slots, thread, finish=self._synced)
         self.commit = GroupCommit(self._sync, thread, write=self._write, finish=self._committed, between=self._tidy)
         self.before = EVERYTHING
+        self._behind: list[Entry] = []          # entered while there was a `before`, so behind it, and not told of yet
         self.unsynced = False
         self.broken = ""                # why nothing can be made durable at the moment
         self.works_again = asyncio.Event()      # it can be, and could not: what was found meanwhile has no row yet
@@ -108,7 +109,10 @@ class Intake:
         self.counters["entered"] += len(entries)
         for entry in entries:
             self._given.discard(entry.id)
-        self.pushed(entries)
+        if self.before == EVERYTHING:
+            self.pushed(entries)
+        else:
+            self._behind += entries             # whoever heard of them now would find none
 
     async def adopt(self, queue: str, ids: Iterable[str]) -> list[str]:
         """Make messages of those slots that are whole although nobody told of them: their writer died, or we did. Return which were."""
@@ -279,10 +283,17 @@ class Intake:
 
     def _synced(self, entries: list[Entry], error: BaseException | None) -> None:
         if error is not None:
-            self._committed(entries, error)
+            self._came(entries, error)
 
     def _committed(self, entries: list[Entry], error: BaseException | None) -> None:
         self.before = EVERYTHING
+        self._came(entries, error)
+        behind, self._behind = self._behind, []
+        if behind:
+            self.pushed(behind)
+
+    def _came(self, entries: list[Entry], error: BaseException | None) -> None:
+        """These are messages now, or never will be."""
         for entry in entries:
             self._pushing.pop(entry.id, None)
             self._given.discard(entry.id)

@@ -23,10 +23,11 @@ _MARK = re.compile(rb"^delivered-to[ \t]*:([^\n]*+(?:\n[ \t][^\n]*+)*+)", re.IGN
 
 
 def received_field(helo: str, client: str, host: str, protocol: str, tls: str, id: str, recipient: str, now: float) -> bytes:
-    """Return our trace field (RFC 5321 4.4). `recipient` is "" unless there is exactly one: the others are not told of each other."""
+    """Return our trace field (RFC 5321 4.4), in ASCII. `recipient` is "" unless there is exactly one: the others are not told of each other."""
     where = f"[IPv6:{client}]" if ":" in client else f"[{client}]" if client else "localhost"
     secure = f" ({tls})" if tls else ""
-    to = f"\r\n\tfor <{recipient}>" if recipient else ""
+    # Without it the header of a message that an alias leads on may be in ASCII, and any next hop can take it (RFC 6531 3.7.3)
+    to = f"\r\n\tfor <{recipient}>" if recipient and recipient.isascii() else ""
     return (f"Received: from {_ODD.sub('?', helo)} ({where})\r\n\tby {host} with {protocol}{secure} id {id}{to};\r\n\t{_date(int(now))}\r\n"
             .encode())
 

@@ -289,6 +289,18 @@ def test_copy_translates_keywords(alice):
     assert alice.states("Work")[0].flags == SEEN | 64
 
 
+def test_copy_takes_no_keyword_along_that_no_message_has(alice):
+    alice.create("Work", NOW)
+    for number in range(56):
+        alice.keyword("Work", f"word{number}")
+    fill(alice, 2)
+    set_flags(alice, "INBOX", [(1, 1)], alice.keyword("INBOX", "todo"), 0)
+    assert alice.copy("INBOX", [(2, 2)], "Work", NOW) == [(2, 1)]
+    with pytest.raises(TooManyKeywords):
+        alice.copy("INBOX", ALL, "Work", NOW)
+    assert len(alice.states("Work")) == 1
+
+
 def test_copy_onto_itself(alice):
     fill(alice, 2)
     assert alice.copy("INBOX", ALL, "INBOX", NOW) == [(1, 3), (2, 4)]

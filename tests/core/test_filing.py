@@ -62,13 +62,24 @@ def test_append_is_all_or_nothing(filing):
 def test_replace(filing):
     put(filing, 2, ALICE, "Drafts")
     number = filing.store.account(ALICE).mailbox("Drafts").id
-    assert filing.append(ALICE, "INBOX", [letter(filing)], replacing=(number, 2)).first == 1
+    assert filing.append(ALICE, "INBOX", [letter(filing)], replacing=(ALICE, number, 2)).first == 1
     assert (state(filing, "Drafts"), state(filing)) == ([(1, 0)], [(1, 0)])
-    refused("5.5.4", filing.append, ALICE, "INBOX", [letter(filing)], replacing=(number, 2))
-    refused("5.2.0", filing.append, ALICE, "INBOX", [letter(filing)], replacing=(999, 1))
+    refused("5.5.4", filing.append, ALICE, "INBOX", [letter(filing)], replacing=(ALICE, number, 2))
+    refused("5.2.0", filing.append, ALICE, "INBOX", [letter(filing)], replacing=(ALICE, 999, 1))
     assert state(filing) == [(1, 0)]
-    assert filing.append(ALICE, number, [letter(filing)], replacing=(number, 1)).first == 3
+    assert filing.append(ALICE, number, [letter(filing)], replacing=(ALICE, number, 1)).first == 3
     assert state(filing, "Drafts") == [(3, 0)]
+
+
+def test_replace_by_a_message_in_another_account(filing):
+    put(filing, 2)
+    put(filing, 2, BOB)
+    numbers = [filing.store.account(owner).mailbox("INBOX").id for owner in (ALICE, BOB)]
+    assert filing.append(BOB, "INBOX", [letter(filing)], replacing=(ALICE, numbers[0], 2)).first == 3
+    assert (state(filing), state(filing, "INBOX", BOB)) == ([(1, 0)], [(1, 0), (2, 0), (3, 0)])
+    refused("5.2.0", filing.append, BOB, "INBOX", [letter(filing)], replacing=(ALICE, numbers[1], 1))
+    refused("5.2.2", filing.append, BOB, "INBOX", [letter(filing)], quota=10, replacing=(ALICE, numbers[0], 1))
+    assert (state(filing), state(filing, "INBOX", BOB)) == ([(1, 0)], [(1, 0), (2, 0), (3, 0)])
 
 
 def test_flags(filing):
@@ -175,6 +186,18 @@ def test_rename(filing):
     assert filing.store.account(ALICE).mailbox("x/y/q/y/z/b")
     for name, to, status in (("none", "new", "5.2.0"), ("Sent", "Drafts", "5.2.0"), ("Sent", "inbox", "5.2.0"), ("Sent", "a//b", "5.5.4")):
         refused(status, filing.rename, ALICE, name, to)
+
+
+def test_rename_makes_no_name_that_may_not_be(filing):
+    deep, long = "/".join("d" * 31), "x" * 900
+    filing.create(ALICE, f"{deep}/e")
+    filing.create(ALICE, f"a/{long}")
+    for name, to in (("d", "a/d"), ("a", "b" * 200)):
+        before = filing.store.account(ALICE).mailboxes()
+        refused("5.5.4", filing.rename, ALICE, name, to)
+        assert filing.store.account(ALICE).mailboxes() == before
+    filing.rename(ALICE, "d", "b")
+    filing.rename(ALICE, "a", "c" * 90)
 
 
 def test_rename_of_inbox(filing):

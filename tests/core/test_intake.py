@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 
 import pytest
 
+from fancymail.core.intake import Refusal
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.storage.ports.queue import State
 from fancymail.storage.ports.spool import Told
 from fancymail.storage.slots import read_slot, write_slot
 from tests.core.test_queue import House, failing
@@ -44,6 +48,53 @@ async def test_a_durable_slot_is_entered_without_a_sync_and_without_a_look(house
     house.queue.done("incoming", path)
     house.queue.enter("incoming", [news])                       # late, after all was over
     assert house.take() == []
+
+
+async def test_what_is_entered_behind_a_push_is_told_of_when_it_can_be_taken(house, monkeypatch):
+    """Rows behind those of a push are not handed out before it is durable: who waits for another queue must hear of them then."""
+    pushed, entered = house.written(), house.written("outgoing")
+    sync, synced, go_on = house.spool.sync, [], threading.Event()
+
+    def slow(slots):
+        if not slots:               # of the row; that of the slot is over
+            synced.append(slots)
+            go_on.wait(10)
+        sync(slots)
+    monkeypatch.setattr(house.spool, "sync", slow)
+    pushing = asyncio.ensure_future(house.queue.push("incoming", pushed))
+    while not synced:
+        await asyncio.sleep(0)
+    house.queue.enter("outgoing", [told(entered)])
+    assert house.take(5, "outgoing") == [] and house.alerts == []
+    go_on.set()
+    await pushing
+    assert sorted(house.alerts) == ["incoming", "outgoing"] and house.take(5, "outgoing") == [entered]
+    assert house.queue.total("outgoing", State.READY) == (0, 0)
+
+
+async def test_a_slot_that_cannot_be_synced_shows_nobody_the_rows_of_others_too_early(house, monkeypatch):
+    there, good, bad = await house.pushed(), house.written(), house.written()
+    sync, begun, go_on = house.spool.sync, [], {name: threading.Event() for name in ("slot", "row")}
+
+    def slow(slots):
+        begun.append(slots)
+        if ("incoming", os.path.basename(bad)) in slots:
+            failing(slots)
+        go_on["slot" if slots else "row"].wait(10)
+        sync(slots)
+    monkeypatch.setattr(house.spool, "sync", slow)
+    first = asyncio.ensure_future(house.queue.push("incoming", good))
+    while not begun:
+        await asyncio.sleep(0)
+    second = asyncio.ensure_future(house.queue.push("incoming", bad))           # its sync comes before that of the first one's row
+    await asyncio.sleep(0)
+    go_on["slot"].set()
+    with pytest.raises(Refusal):
+        await second
+    assert house.state(good) is State.READY and house.take(5) == [there] and not first.done()
+    go_on["row"].set()
+    await first
+    assert house.take(5) == [good]
 
 
 async def test_what_nobody_told_of_is_found_by_whoever_begins_anew(house):

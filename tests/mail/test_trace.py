@@ -17,6 +17,7 @@ def test_received():
                      b"\r\n\tThu, 01 Jan 1970 00:00:00 +0000\r\n")
     other = received_field("c", "2001:db8::1", HOST, "SMTP", "", "abc", "", 0.0)
     assert b"([IPv6:2001:db8::1])\r\n\tby mail.us.test with SMTP id abc;\r\n\tThu" in other
+    assert received_field("c", "", HOST, "UTF8SMTP", "", "abc", "bøb@us.test", 0.0).isascii()
     assert received_field("a)b;c", "", HOST, "LMTP", "", "abc", "", 0.0).startswith(b"Received: from a?b?c (localhost)\r\n")
 
 

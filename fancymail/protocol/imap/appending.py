@@ -68,7 +68,8 @@ class Appending:
         if self.name != "APPEND":
             if cursor.uidonly and self.name == "REPLACE":
                 raise BadSyntax("message numbers are off: only UIDs", b"UIDREQUIRED")
-            self.replaces = cursor.sequence().single
+            last = self.name == "REPLACE" and cursor.skip(b"*")         # RFC 8508 4: a seq-number, but one UID
+            self.replaces = c.LAST if last else cursor.sequence().single
             if not self.replaces:
                 raise BadSyntax("REPLACE replaces one message")     # RFC 8508 3.1
             cursor.space()

@@ -17,6 +17,7 @@ from fancymail.mail.imap.strings import quoted
 
 value = dataclass(frozen=True, slots=True)
 LONGEST_BADURL = 500
+LAST = -1                       # the message of the highest number
 
 
 # -- any state -------------------------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ class AppendMessage:
 
     number: 0 for the first of the command. size: octets that come, 0 for what CATENATE puts together. binary: a literal8, which may
     hold NUL. utf8: UTF8 (...) of RFC 6855. internaldate: seconds since the epoch, None for now; offset: minutes east of Greenwich.
-    replaces: of REPLACE (RFC 8508), with `uid`."""
+    replaces: of REPLACE (RFC 8508), with `uid`; LAST for `*`."""
 
     mailbox: str
     number: int
@@ -379,6 +380,14 @@ class MultiSearch:
 
 
 @value
+class Unsaved:
+    """A search with RETURN (SAVE) that can be read and not be done: `$` is empty now (RFC 5182 2.1); answer no(text, code)."""
+
+    text: str
+    code: bytes
+
+
+@value
 class CancelUpdate:
     """CANCELUPDATE (RFC 5267 4.4): tags of searches."""
 
@@ -447,4 +456,4 @@ def badurl(url: str) -> bytes:
 Command = (Noop | Id | Login | SaslStep | SaslCancelled | Enable | Select | Create | Delete | Rename | Subscribe | List | Lsub | Namespace
            | Status | Idle | IdleDone | Compress | GetQuota | GetQuotaRoot | SetQuota | GetMetadata | SetMetadata | SetAcl | DeleteAcl
            | GetAcl | ListRights | MyRights | Notify | AppendMessage | AppendData | AppendUrl | AppendText | AppendEnd | AppendFailed
-           | Close | Expunge | Search | MultiSearch | CancelUpdate | Sort | Thread | Fetch | Store | Copy)
+           | Close | Expunge | Search | MultiSearch | Unsaved | CancelUpdate | Sort | Thread | Fetch | Store | Copy)

@@ -7,15 +7,19 @@ Refused are the only ways out.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from fancymail.mail.imap.fetch import MODSEQ, UID, Binary
 from fancymail.mail.imap.search import Return
 
 from . import commands as c
-from .cursor import LARGEST_63, BadSyntax, Cursor
+from .cursor import LARGEST_63, BadSyntax, Cursor, Refused
 from .fetch import read_items
 from .filters import read_sources
 from .search import Searcher, read_criteria, read_partial, read_returns
+
+T = TypeVar("T")
 
 _STORE = re.compile(rb"([+-]?)FLAGS(\.SILENT)? ", re.IGNORECASE)
 _ACTIONS = {b"": "set", b"+": "add", b"-": "remove"}
@@ -167,13 +171,25 @@ def uid_expunge(cursor: Cursor) -> c.Expunge:
 
 # -- searching -------------------------------------------------------------------------------------------------------
 
-def search(cursor: Cursor, uid: bool = False) -> c.Search:
+def search(cursor: Cursor, uid: bool = False) -> c.Search | c.Unsaved:
     """`[RETURN (...)] [CHARSET x] keys`."""
     only_uids(cursor, uid)
-    returns = _returns(cursor, "ESEARCH")
-    searcher = Searcher(cursor)
-    charset = _charset(cursor, searcher)
-    return c.Search(searcher.program(), uid, returns, charset)
+    returns, searcher = _returns(cursor, "ESEARCH"), Searcher(cursor)
+
+    def asked() -> c.Search:
+        charset = _charset(cursor, searcher)
+        return c.Search(searcher.program(), uid, returns, charset)
+    return _read(asked, returns)
+
+
+def _read(asked: Callable[[], T], returns: Return | None) -> T | c.Unsaved:
+    """What is asked for; what is refused changes `$` where it was to be saved, so the session has to hear of it."""
+    try:
+        return asked()
+    except Refused as refused:
+        if returns is None or "SAVE" not in returns.options:
+            raise
+        return c.Unsaved(refused.text, refused.code)
 
 
 def _charset(cursor: Cursor, searcher: Searcher) -> str:
@@ -200,21 +216,25 @@ def _returns(cursor: Cursor, extension: str) -> Return | None:
     return returns
 
 
-def uid_search(cursor: Cursor) -> c.Search:
+def uid_search(cursor: Cursor) -> c.Search | c.Unsaved:
     """UID SEARCH."""
     return search(cursor, True)
 
 
-def multi_search(cursor: Cursor) -> c.MultiSearch:
+def multi_search(cursor: Cursor) -> c.MultiSearch | c.Unsaved:
     """ESEARCH of RFC 7377: `[IN (sources)] [RETURN (...)] [CHARSET x] keys`."""
     sources = read_sources(cursor)
-    returns = _returns(cursor, "MULTISEARCH") or Return()
-    searcher = Searcher(cursor, numbers=not sources)
-    _charset(cursor, searcher)
-    return c.MultiSearch(sources, searcher.program(), returns)
+    returns, searcher = _returns(cursor, "MULTISEARCH") or Return(), Searcher(cursor, numbers=not sources)
+    if "SAVE" in returns.options and any(source.kind != "selected" for source in sources):      # RFC 7377 2.1
+        raise BadSyntax("only what is found in the selected mailbox can be saved")
+
+    def asked() -> c.MultiSearch:
+        _charset(cursor, searcher)
+        return c.MultiSearch(sources, searcher.program(), returns)
+    return _read(asked, returns)
 
 
-def sort(cursor: Cursor, uid: bool = False) -> c.Sort:
+def sort(cursor: Cursor, uid: bool = False) -> c.Sort | c.Unsaved:
     """`[RETURN (...)] (criteria) charset keys` (RFC 5256 3)."""
     only_uids(cursor, uid)
     returns = _returns(cursor, "ESORT")
@@ -222,7 +242,7 @@ def sort(cursor: Cursor, uid: bool = False) -> c.Sort:
     if any(criterion.name.startswith("DISPLAY") for criterion in criteria) and not cursor.options.extension("SORT=DISPLAY"):
         raise BadSyntax("there is no such sort key")
     cursor.space()
-    return c.Sort(criteria, _searched(cursor), uid, returns)
+    return _read(lambda: c.Sort(criteria, _searched(cursor), uid, returns), returns)
 
 
 def _searched(cursor: Cursor):
@@ -232,7 +252,7 @@ def _searched(cursor: Cursor):
     return searcher.program()
 
 
-def uid_sort(cursor: Cursor) -> c.Sort:
+def uid_sort(cursor: Cursor) -> c.Sort | c.Unsaved:
     """UID SORT."""
     return sort(cursor, True)
 

@@ -171,8 +171,9 @@ class ImapServer(CommandReader):
             self._enable("CONDSTORE")
 
     def _somewhere(self, event: c.MultiSearch) -> None:
-        """RFC 7377 2.1: without IN the selected mailbox is searched."""
-        if self.state != SELECTED and (not event.sources or any(source.kind == "selected" for source in event.sources)):
+        """RFC 7377 2.1: without IN the selected mailbox is searched, and UPDATE is of the selected one only."""
+        if self.state != SELECTED and (not event.sources or any(source.kind == "selected" for source in event.sources)
+                                       or "UPDATE" in event.returns.options):
             raise BadSyntax("no mailbox is selected")
 
     def _enable(self, *names: str) -> None:

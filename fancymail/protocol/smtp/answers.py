@@ -53,11 +53,15 @@ class Outcome:
     another: bool = False
 
 
-@lru_cache(1024)
 def outcome_of(reply: Reply) -> Outcome:
     """Read a final reply as the outcome of a recipient (RFC 5321 4.2.1)."""
-    state = {2: "delivered", 5: "failed"}.get(reply.code // 100, "deferred")
-    return Outcome(state, reply.status if reply.code // 100 != 3 else "4.5.0", str(reply))
+    return _outcome(reply.code // 100, reply.status, str(reply))
+
+
+@lru_cache(1024)
+def _outcome(kind: int, status: str, text: str) -> Outcome:
+    """Hosts say the same to every message; what they said it in is not kept, since it may be half a megabyte."""
+    return Outcome({2: "delivered", 5: "failed"}.get(kind, "deferred"), status if kind != 3 else "4.5.0", text)
 
 
 class ReplyReader:

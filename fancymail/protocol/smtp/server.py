@@ -243,7 +243,7 @@ class SmtpServer(SecureServer):
         if self.state == CHUNKS:
             self._next_chunk(octets, last)
         else:
-            self._drop_chunk(octets, self._out_of_place("DATA", COMMANDS["DATA"]))
+            self._drop_chunk(octets, last, self._out_of_place("DATA", COMMANDS["DATA"]))
         return GO_ON
 
     def _open_chunks(self, reply: Reply) -> None:
@@ -258,16 +258,13 @@ class SmtpServer(SecureServer):
         self.arm(self.options.deadlines.content)
 
     def _refuse_chunks(self, reply: Reply) -> None:
-        octets, _ = self._chunk
-        self._reset()
-        self.state = READY
-        self._drop_chunk(octets, reply)
+        self._drop_chunk(*self._chunk, reply)
 
-    def _drop_chunk(self, octets: int, reply: Reply) -> None:
+    def _drop_chunk(self, octets: int, last: bool, reply: Reply) -> None:
         """Read a chunk that was refused, then say so."""
         reader = ChunkReader(ContentRules(self.options.content))
         reader.failed = reply
-        reader.begin(octets, True)
+        reader.begin(octets, last)
         self._open_content(reader)
 
     def rset(self, verb: str, argument: str):
@@ -339,7 +336,7 @@ class SmtpServer(SecureServer):
         return events.DataFail(reply.code, reply.status, reply.text)
 
     def _end_content(self, replies: Sequence[Reply]) -> None:
-        """RFC 2033 4.2: LMTP answers once for each recipient, and one answer stands for all when there is but one."""
+        """One answer stands for all when there is but one."""
         due = self._replies_due
         if len(replies) != due:
             replies = [replies[0]] * due
@@ -359,7 +356,10 @@ class SmtpServer(SecureServer):
 
     @property
     def _replies_due(self) -> int:
-        return self.recipients if self.options.mode == "lmtp" and self.recipients else 1
+        """LMTP answers once for each recipient (RFC 2033 4.2), but a chunk that has others behind it only once (4.3)."""
+        if self.options.mode != "lmtp" or isinstance(self._reader, ChunkReader) and not self._reader.last:
+            return 1
+        return self.recipients or 1
 
     # Answering
 

@@ -27,7 +27,7 @@ class Transaction:
     recipients: tuple[Recipient, ...]
     size: int
     eight_bit: bool = False          # the content has octets above 127
-    utf8: bool = False               # an address or the header needs SMTPUTF8 (RFC 6531)
+    utf8: bool = False               # the header needs SMTPUTF8 (RFC 6531); whether an address does, it shows
     envid: str = ""
     ret: str = ""
     require_tls: bool = False
@@ -39,10 +39,18 @@ class Transaction:
         limit = extensions.get("SIZE", "")
         if limit.isdecimal() and len(limit) < 20 and 0 < int(limit) < self.size:    # RFC 1870 6.1
             return Outcome("failed", "5.3.4", f"the message has {self.size} octets, the next hop takes {int(limit)}")
-        if self.utf8 and "SMTPUTF8" not in extensions:                          # RFC 6531 3.2
+        if (self.utf8 or not self.sender.isascii()) and "SMTPUTF8" not in extensions:      # RFC 6531 3.2
             return Outcome("failed", "5.6.7", "the message needs SMTPUTF8, which the next hop does not offer")
         if self.eight_bit and "8BITMIME" not in extensions:                     # RFC 6152 3
             return Outcome("failed", "5.6.3", "the message has 8-bit content, the next hop does not offer 8BITMIME")
+        return None
+
+    def objection(self, recipient: Recipient, extensions: Mapping[str, str]) -> Outcome | None:
+        """Tell why this recipient must not be named to a server with these extensions, or None; the others are not concerned."""
+        if not speakable(recipient.address):
+            return Outcome("failed", "5.1.3", "the address cannot be said in SMTP")
+        if not recipient.address.isascii() and "SMTPUTF8" not in extensions:    # RFC 6531 3.2
+            return Outcome("failed", "5.6.7", "the address needs SMTPUTF8, which the next hop does not offer")
         return None
 
     def mail_command(self, extensions: Mapping[str, str]) -> bytes:
@@ -52,7 +60,8 @@ class Transaction:
             words.append(f"SIZE={self.size}")
         if self.eight_bit:
             words.append("BODY=8BITMIME")
-        if self.utf8:
+        addresses = (self.sender, *(recipient.address for recipient in self.recipients))
+        if "SMTPUTF8" in extensions and (self.utf8 or not all(map(str.isascii, addresses))):
             words.append("SMTPUTF8")
         if self.require_tls:
             words.append("REQUIRETLS")

@@ -92,11 +92,10 @@ class Transfer:
         queue = self._waiting.append
         queue((self.transaction.mail_command(extensions), "mail", self._mailed))
         for index, recipient in enumerate(recipients):
-            if speakable(recipient.address):
+            self.outcomes[index] = self.transaction.objection(recipient, extensions)
+            if self.outcomes[index] is None:
                 line = self.transaction.rcpt_command(recipient, extensions)
                 queue((line, "rcpt", lambda reply, index=index: self._named(index, reply)))
-            else:
-                self.outcomes[index] = Outcome("failed", "5.1.3", "the address cannot be said in SMTP")
         if not self.chunking:
             queue((b"DATA\r\n", "data", self._go_ahead))
         return None in self.outcomes

@@ -118,7 +118,10 @@ class Notices:
             people = [Recipient(address, envelope.sender if address != envelope.sender else "", notify=("NEVER",)) for address in addresses]
             smtputf8 = smtputf8 or not all(map(str.isascii, addresses))
             _write_whole(path, Envelope(id, "", people, received=now, client="", protocol="LOCAL", body=body, smtputf8=smtputf8), message)
-        await asyncio.get_running_loop().run_in_executor(self.pool, write)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.pool, write)
+        except OSError as error:         # no room, no descriptor: the failure waits with it
+            raise IpcError("4.3.0", f"the notification cannot be written: {error}") from error
 
 
 def _write_whole(path: str, envelope: Envelope, message: bytes) -> None:

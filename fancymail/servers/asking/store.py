@@ -57,8 +57,8 @@ class MailStore:
         modseq, *sets = await self._say("expunge-from", owner, mailbox, deleted, *uid_frames(uids))
         return int(modseq), read_uids(sets)
 
-    async def append(self, owner: str, name: str, letters: Sequence[Letter], replacing: tuple[int, int] | None = None) -> Added:
-        """Put messages into a mailbox, all or none; `replacing` (mailbox, UID) takes that one away."""
+    async def append(self, owner: str, name: str, letters: Sequence[Letter], replacing: tuple[str, int, int] | None = None) -> Added:
+        """Put messages into a mailbox, all or none; `replacing` (owner, mailbox, UID) takes that one away."""
         described, contents = [], []
         for letter in letters:
             facts = {"date": letter.internaldate, "flags": list(letter.flags)}

@@ -33,7 +33,7 @@ class Upload:
 
     def __init__(self, place: Place, folder: Path) -> None:
         self.place, self._folder = place, folder
-        self.replacing: tuple[int, int] | None = None
+        self.replacing: tuple[str, int, int] | None = None
         self._letters: list[Letter] = []
         self._held = 0                          # octets in memory
         self._message: c.AppendMessage | None = None
@@ -73,12 +73,14 @@ class Upload:
             self._pieces.append(data)
 
     def end(self) -> None:
-        """The message is whole. Raises OSError."""
+        """The message is whole. Raises OSError, Refusal."""
         message, self._message = self._message, None
         if message is None:
             return
         if self._broken is not None:
             raise self._broken
+        if not self._size:                      # RFC 3502 6.3.11; CATENATE can put one together out of nothing
+            raise Refusal("an empty message is not kept")
         content: bytes | Path = b"".join(self._pieces)
         if self._file is not None:
             file, self._file = self._file, None
@@ -127,8 +129,8 @@ async def begin(session: ImapSession, event: c.AppendMessage) -> None:
     session.engine.go_ahead()
 
 
-def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[int, int]:
-    """The mailbox and UID of the message that REPLACE replaces (RFC 8508 3)."""
+def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[str, int, int]:
+    """The owner, mailbox and UID of the message that REPLACE replaces (RFC 8508 3)."""
     view = session.view
     if view.read_only:
         raise Refusal("the mailbox was opened for reading only", b"READ-ONLY")
@@ -136,10 +138,11 @@ def _replaced(session: ImapSession, event: c.AppendMessage) -> tuple[int, int]:
     if event.uid:
         uid = event.replaces if view.sequence(event.replaces) else 0
     else:
-        uid = view.uids[event.replaces - 1] if event.replaces <= view.count else 0
+        number = view.count if event.replaces == c.LAST else event.replaces
+        uid = view.uids[number - 1] if 0 < number <= view.count else 0
     if not uid:
         raise Refusal("there is no such message to replace", b"NONEXISTENT")
-    return session.box.mailbox, uid
+    return session.box.account, session.box.mailbox, uid
 
 
 def _end_message(session: ImapSession, upload: Upload) -> None:

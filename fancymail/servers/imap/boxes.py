@@ -55,8 +55,9 @@ async def delete(session: ImapSession, event: c.Delete) -> None:
     if place.mailbox.name == INBOX:
         raise Refusal("INBOX cannot be deleted", b"CANNOT")
     await session.store.remove(place.owner, place.mailbox.name)
-    if session.box is not None and session.box.mailbox == place.mailbox.id:
-        session.box.gone = True
+    box = session.box
+    if box is not None and (box.account, box.mailbox) == (place.owner, place.mailbox.id):       # numbers are of a shard
+        box.gone = True
         session.leave()
         session.engine.deselected("deleted, and no mailbox is selected any more")
     else:
@@ -139,7 +140,7 @@ def counters(session: ImapSession, box: Mailbox, items: tuple[str, ...]) -> list
 
 async def list_(session: ImapSession, event: c.List) -> None:
     """LIST, with all that may be returned beside the names (RFC 5258, 5819, 6154, 8440, 9590)."""
-    places = await visible(session, bool(event.patterns and event.reference + event.patterns[0] not in ("%", "INBOX")))
+    places = await visible(session, any(event.reference + pattern != INBOX for pattern in event.patterns))
     subscribed = await session.reader.subscriptions(session.account)
     uses = {name: place.mailbox.special_use for name, place in places.items()}
     utf8, lines = session.engine.utf8, []

@@ -41,20 +41,43 @@ async def _find(session: ImapSession, key: Key, part: bool = False) -> tuple[Pla
     return await search(view, box.reader, key, int(time.time()), session.pause, places), lowest
 
 
+class _Saving:
+    """`with _Saving(session, returns):` a search that was to save its result and is answered NO leaves `$` empty (RFC 5182 2.1)."""
+
+    def __init__(self, session: ImapSession, returns: Return | None) -> None:
+        self.view = session.view if returns is not None and "SAVE" in returns.options else None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if error is not None and self.view is not None:
+            self.view.saved = []
+
+
+def unsaved(session: ImapSession, event: c.Unsaved) -> None:
+    """A search with SAVE that cannot be done."""
+    with _Saving(session, Return(frozenset(("SAVE",)))):
+        raise Refusal(event.text, event.code)
+
+
 async def search_(session: ImapSession, event: c.Search) -> None:
     """SEARCH and UID SEARCH."""
-    await session.box.current()
-    places, lowest = await _find(session, event.key, True)
-    _answer(session, b"SEARCH", places, event, await _scores(session, event, places), lowest)
+    with _Saving(session, event.returns):
+        await session.box.current()
+        places, lowest = await _find(session, event.key, True)
+        scores = await _scores(session, event, places)
+    _answer(session, b"SEARCH", places, event, scores, lowest)
 
 
 async def sort_(session: ImapSession, event: c.Sort) -> None:
     """SORT and UID SORT."""
     view = session.view
-    await session.box.current()
-    found = (await _find(session, event.key))[0]
-    scores = await _scores(session, event, found)
-    places = await sort(view, session.box.reader, event.criteria, found, session.pause, scores)
+    with _Saving(session, event.returns):
+        await session.box.current()
+        found = (await _find(session, event.key))[0]
+        scores = await _scores(session, event, found)
+        places = await sort(view, session.box.reader, event.criteria, found, session.pause, scores)
     known = dict(zip(found, scores))
     _answer(session, b"SORT", places, event, [known[place] for place in places] if scores else ())
 
@@ -78,6 +101,14 @@ async def thread_(session: ImapSession, event: c.Thread) -> None:
 
 async def multi_search(session: ImapSession, event: c.MultiSearch) -> None:
     """ESEARCH: one answer for each mailbox in which something was found (RFC 7377)."""
+    with _Saving(session, event.returns):
+        await _search_all(session, event)
+    if "UPDATE" in event.returns.options:
+        _keep(session, event, (), False)
+    session.finish()
+
+
+async def _search_all(session: ImapSession, event: c.MultiSearch) -> None:
     known, chosen = await watching.look_around(session), watching.selected(session)
     for key in sources(event.sources, known, chosen):
         name = known.boxes[key][0]
@@ -93,11 +124,12 @@ async def multi_search(session: ImapSession, event: c.MultiSearch) -> None:
             pass                                # removed just now
         finally:
             session.daemon.images.leave(box, session)
-    session.finish()
 
 
 async def _search_in(session: ImapSession, event: c.MultiSearch, view: View, box: Box, name: str) -> None:
     places = await search(view, box.reader, event.key, int(time.time()), session.pause)
+    if "SAVE" in event.returns.options:
+        answers.save(view, places, event.returns)
     if places:
         where = answers.mailbox_tag(name, view.image.mailbox.uidvalidity, session.engine.utf8)
         session.engine.untagged(answers.esearch(view, places, event.returns, session.engine.tag, True, uses_modseq(event.key), where))
@@ -128,7 +160,7 @@ def _answer(session: ImapSession, word: bytes, places: Sequence[int], event: c.S
     session.finish(numbers=not uid, uid=uid, lowest=lowest)
 
 
-def _keep(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int], whole: bool) -> None:
+def _keep(session: ImapSession, event: c.Search | c.Sort | c.MultiSearch, places: Sequence[int], whole: bool) -> None:
     """RETURN (UPDATE): tell from now on what comes into the result and leaves it; or say that we don't (RFC 5267 4.3.1)."""
     tag = session.engine.tag
     if not whole or event.returns.partial is not None or len(session.contexts) >= MOST:
@@ -138,4 +170,5 @@ def _keep(session: ImapSession, event: c.Search | c.Sort, places: Sequence[int],
         session.contexts.append(Context(session.view, tag, event.key, places, event.uid, criteria))
 
 
-HANDLERS = {c.MultiSearch: multi_search, c.CancelUpdate: cancel, c.Search: search_, c.Sort: sort_, c.Thread: thread_}
+HANDLERS = {c.MultiSearch: multi_search, c.CancelUpdate: cancel, c.Search: search_, c.Sort: sort_, c.Thread: thread_,
+            c.Unsaved: unsaved}

@@ -57,6 +57,7 @@ class ImapSession(Session):
         self._ending = ""               # the word with which the session ends once its command is through
         self._timer: asyncio.TimerHandle | None = None
         self._patience: asyncio.TimerHandle | None = None   # while a command takes its time
+        self._waits = False             # a command that was begun goes on later
 
     def handle(self, event) -> Awaitable | None:
         """Decide about one event; most decisions wait for nothing."""
@@ -70,6 +71,7 @@ class ImapSession(Session):
             return self._fail(error)
         if type(event) is not Fetch:            # FETCH shows by itself how far it is, and may be inside of a literal
             self._patience = self.daemon.loop.call_later(PATIENCE, self._still)
+        self._waits = True
         return self._go_on(rest)
 
     async def _go_on(self, rest: Awaitable) -> None:
@@ -79,7 +81,10 @@ class ImapSession(Session):
         except _ANSWERED as error:
             self._fail(error)
         finally:
+            self._waits = False
             self._calm()
+            if self.connection.closed:
+                self._let_go()
         if self._ending:
             self.engine.bye(self._ending)
 
@@ -117,14 +122,19 @@ class ImapSession(Session):
         self.engine.no(error.text, code_of(error))
 
     def closed(self) -> None:
-        """The client is gone."""
+        """The client is gone; a command that is under way goes on to its end with what it has."""
         if self.entrance is not None:
             self.entrance.forget()
-        if self.upload is not None:
-            self.upload.forget()
         if self._timer is not None:
             self._timer.cancel()
         self._calm()
+        if not self._waits:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Hold nothing any more."""
+        if self.upload is not None:
+            self.upload.forget()
         self.waiting = False
         self.leave()
         self.daemon.left(self)

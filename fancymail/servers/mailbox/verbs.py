@@ -97,12 +97,13 @@ class ChangingVerbs:
         """Append messages, all or none: ok with uidvalidity ; first UID ; count.
 
         letters: a list of {"date": seconds, "flags": [words], "octets": n} for what stands in the parameters `contents`, one behind the other, or
-        with "file": a slot file in STATE/mail/incoming, which is taken over. replacing: null, or [mailbox, uid] of a message to take away.
+        with "file": a slot file in STATE/mail/incoming, which is taken over. replacing: null, or [owner, mailbox, uid] of a message to take away.
         """
         account = await self._known(user)
         pieces, blobs = _letters(letters, b"".join(contents), self.settings.mailbox.store_limit), []
-        if not (replacing is None or isinstance(replacing, list) and [type(item) for item in replacing] == [int, int]):
-            raise IpcError("5.5.4", "replacing is null or [mailbox, uid]")
+        if not (replacing is None or isinstance(replacing, list) and [type(item) for item in replacing] == [str, int, int]):
+            raise IpcError("5.5.4", "replacing is null or [owner, mailbox, uid]")
+        replaced = (await self._account(replacing[0]), *replacing[1:]) if replacing else None
         light = self._light(pieces)
         try:
             with refusals():
@@ -110,13 +111,14 @@ class ChangingVerbs:
                     kept = self._keep_letters(pieces, blobs, derived=self.cluster is not None)
                 else:
                     kept = await self.uploads.keep(lambda: self._keep_letters(pieces, blobs))
-            added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota,
-                                                                                 tuple(replacing) if replacing else None))
+            added = await self._done(account.address, lambda: self.filing.append(account.address, name, kept, account.quota, replaced))
         finally:
             self.mailboxes.stowage.release(blobs)
             self._unlink(pieces)
         if kept[0].derived is None:
             self.derivation.soon(account.address, name, added.first, kept[0].blob, kept[0].internaldate)
+        if replaced and replaced[0] != account.address:
+            self.alert(replaced[0])
         self.counters["appended"] += added.count
         return list(added)
 

@@ -7,15 +7,18 @@ remote ones, and `ok` means what 250 means: every slot was pushed. The operator 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fancymail.ipc.message import IpcError, Reply
 from fancymail.ipc.raw import RawInbox
 from fancymail.ipc.verb import Address, Octets, RawStream, verb
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.mail.trace import received_field
-from fancymail.storage.slots import write_slot
+from fancymail.servers.smtpin.transaction import refusal_of
+from fancymail.storage.slots import SlotError, write_slot
 
 QUEUES = {"local": "incoming", "remote": "outgoing"}
 
@@ -55,21 +58,33 @@ class Injection:
         return routes
 
     async def _queue(self, sender: str, routes: dict[str, list[Recipient]], content: bytes) -> str:
-        """Write and push one slot per queue; the first slot's id is the message's."""
-        id, pushes = "", []
-        for kind, recipients in routes.items():
-            path = (await self.ask("queue", "slot", QUEUES[kind]))[0].decode()
-            id = id or path.rpartition("/")[2]
-            envelope = Envelope(id=id, sender=sender, recipients=recipients, received=time.time(), client="", protocol="LOCAL",
-                                body="7BIT" if content.isascii() else "8BITMIME")
-            trace = received_field("localhost", "", self.settings.server.hostname, "LOCAL", "", id, "", time.time())
-            await asyncio.to_thread(write_slot, path, envelope, trace + content)
-            pushes.append((QUEUES[kind], path))
-        for queue, path in pushes:
+        """Write and push one slot per queue; the first slot's id is the message's. Raises IpcError, and then it is nobody's."""
+        slots = [((await self.ask("queue", "slot", QUEUES[kind]))[0].decode(), QUEUES[kind], people) for kind, people in routes.items()]
+        id, now = slots[0][0].rpartition("/")[2], time.time()
+        whole = received_field("localhost", "", self.settings.server.hostname, "LOCAL", "", id, "", now) + content
+        body = "7BIT" if content.isascii() else "8BITMIME"
+        envelopes = [(path, Envelope(id=id, sender=sender, recipients=people, received=now, client="", protocol="LOCAL", body=body))
+                     for path, _, people in slots]
+        await asyncio.to_thread(_write, envelopes, whole)
+        for path, queue, _ in slots:
             await self.ask("queue", "push", queue, path)
         self.counters["injected"] += 1
         self.log.info("injected", id=id, sender=sender, recipients=sum(map(len, routes.values())), size=len(content))
         return id
+
+
+def _write(envelopes: list[tuple[str, Envelope]], content: bytes) -> None:
+    """Write all slots, or empty those that were: the queue would find a message in each. Raises IpcError."""
+    written = []
+    try:
+        for path, envelope in envelopes:
+            write_slot(path, envelope, content)
+            written.append(path)
+    except (OSError, SlotError) as error:
+        for path in written:
+            with suppress(OSError):
+                os.truncate(path, 0)
+        raise IpcError(refusal_of(error).status, f"not stored: {error}") from error
 
 
 async def _read(raw: RawInbox, length: int) -> bytes:

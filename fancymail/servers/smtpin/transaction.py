@@ -7,6 +7,7 @@ both is written into both as it comes. Nothing of it is anybody's mail before th
 from __future__ import annotations
 
 import errno
+import os
 
 from fancymail.core.reception import DISK_FULL, TEMPORARY, Refusal, Route
 from fancymail.mail.envelope import Envelope, Recipient
@@ -98,6 +99,7 @@ class Transaction:
                 told = Told(info.content_length, info.sha256, envelope.id, envelope.sender, shown, len(recipients))
                 finished.append((pool.queue, writer.path, told))
         except (OSError, SlotError) as error:
+            self._take_back([path for _, path, _ in finished])
             return self._spoilt(error)
         self.writers = []
         return finished
@@ -108,6 +110,14 @@ class Transaction:
         for pool, writer in writers:
             writer.abort()
             pool.give_back(writer.path)
+
+    def _take_back(self, paths: list[str]) -> None:
+        """Empty slots that are whole: the queue would find a message in each. What cannot be emptied serves no other message."""
+        for path in paths:
+            try:
+                os.truncate(path, 0)
+            except OSError:
+                self.writers = [(pool, writer) for pool, writer in self.writers if writer.path != path]
 
     def _spoilt(self, error: Exception) -> Exception:
         """A slot cannot be written. One that is gone, or is none, has neighbours that are no better: somebody was at the folder."""

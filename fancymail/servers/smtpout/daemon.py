@@ -103,7 +103,7 @@ class SmtpOutServer(Daemon):
             self.pool.apply(settings.smtpout)
         except (OSError, ssl.SSLError) as error:
             raise IpcError("5.3.5", f"smtpout.tls-authorities: {error}") from None
-        self.resolver.close()
+        self.resolver.retire()
         self._assemble(settings)
 
     def _assemble(self, settings) -> None:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from fancymail.base.crash import crash_point
 from fancymail.base.log import Log
 from fancymail.base.settings.smtpout import SmtpOut
-from fancymail.core.delivery import DELAYED, RELAYED, Attempt, give_up, mark_told, notices, unsent, who_was_told
+from fancymail.core.delivery import DELAYED, RELAYED, Attempt, Notice, give_up, mark_told, notices, unsent, who_was_told
 from fancymail.core.routing import Routes
 from fancymail.core.schedule import Schedule
 from fancymail.core.taken import Taken
@@ -79,9 +79,10 @@ class Dispatch:
             if message.slot.envelope is None:
                 return await self._reject(task, "a slot without envelope: nobody knows whom it is for")
             await self._carry(task, message.slot.envelope, message)
-        except IpcError as error:
-            self.log.warning("put off", id=task.id, reason=error.text)
-            await self.defer(task.path, TROUBLE, error.text)
+        except (IpcError, OSError) as error:        # of our own: a daemon that is away, no descriptors
+            reason = error.text if isinstance(error, IpcError) else str(error)
+            self.log.warning("put off", id=task.id, reason=reason)
+            await self.defer(task.path, TROUBLE, reason)
         finally:
             message.close()
 
@@ -110,7 +111,7 @@ class Dispatch:
         return Carriage(self.destinations, self.routes, self.settings, record if path else None)
 
     async def _written(self, path: str, delivered: list[RecipientResult]) -> None:
-        await self.reports.tell(path, delivered)
+        await self.reports.tell(path, delivered, again=True)
         crash_point("smtpout.recorded")
 
     async def _conclude(self, task: Task, envelope: Envelope, message: Outgoing, attempt: Attempt) -> None:
@@ -122,9 +123,7 @@ class Dispatch:
         if not attempt.well:
             give_up(attempt, self.schedule, task.attempts, age)
         for notice in notices(envelope, attempt, self.schedule, age, task.told):
-            # what was relayed may have left the queue by now, and its file may hold another message
-            header = message.header if notice.kind == RELAYED else None
-            if await self.told.tell(envelope, notice, task.path, header):
+            if await self._tell(envelope, notice, task.path, message.header):
                 self.counters[f"notices_{notice.kind}"] += 1
             if notice.kind == DELAYED:
                 mark_told(attempt, [result.recipient for result in notice.results])
@@ -141,6 +140,20 @@ class Dispatch:
         self.counters["recipients_deferred"] += len(waiting)
         if waiting:
             await self._wait(task, envelope, attempt, age, waiting[0])
+
+    async def _tell(self, envelope: Envelope, notice: Notice, path: str, header: bytes) -> bool:
+        """Tell the sender; False when nobody is there to be told. Raises IpcError when that has to wait for the next attempt."""
+        if notice.kind != RELAYED:
+            return await self.told.tell(envelope, notice, path)
+        # What was relayed is written down, may have left the queue by now, and its file may hold another message: no attempt comes back to it.
+        while True:
+            try:
+                return await self.told.tell(envelope, notice, path, header)
+            except IpcError as error:
+                if not error.temporary:
+                    raise
+                self.log.warning("not notified yet", id=envelope.id, kind=notice.kind, reason=error.text)
+            await asyncio.sleep(TROUBLE)
 
     async def _wait(self, task: Task, envelope: Envelope, attempt: Attempt, age: float, reason: RecipientResult) -> None:
         chance = self.chance()

@@ -120,6 +120,8 @@ class Link(asyncio.Protocol):
     async def ready(self) -> None:
         """Wait until the session is up. Raises LinkFailed."""
         event = await self.event()
+        if self._events:               # the host ended it in the same breath
+            event = self._events.popleft()
         if isinstance(event, Failed):
             raise LinkFailed(event.kind, event.outcome)
         assert isinstance(event, Ready)

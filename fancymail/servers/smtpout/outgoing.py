@@ -72,12 +72,10 @@ class Outgoing:
 
     def transaction(self, envelope: Envelope) -> Transaction:
         """What is asked of the next hop."""
-        addresses = [envelope.sender, *(recipient.address for recipient in envelope.recipients)]
-        # RFC 6531 3.6: a message whose addresses and header are ASCII needs no SMTPUTF8, whatever its sender said
+        # RFC 6531 3.6: a message whose header is ASCII needs no SMTPUTF8 for it, whatever its sender said
         return Transaction(
             envelope.sender, tuple(envelope.recipients), self.facts.size, eight_bit=self.facts.eight_bit,
-            utf8=not all(map(str.isascii, addresses)) or envelope.smtputf8 and self.facts.utf8_header,
-            envid=envelope.envid, ret=envelope.ret, require_tls=envelope.require_tls)
+            utf8=envelope.smtputf8 and self.facts.utf8_header, envid=envelope.envid, ret=envelope.ret, require_tls=envelope.require_tls)
 
     def close(self) -> None:
         self.slot.close()

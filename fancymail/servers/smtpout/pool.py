@@ -170,8 +170,7 @@ class Pool:
     async def _enter(self, gate: Gate, target: Target, patience: float) -> None:
         """Wait for room at the address, and for room at all."""
         while True:
-            reason = self.dead.reason(target.address, target.port, self.loop.time())
-            if reason:
+            if reason := self._dead(target):
                 raise LinkFailed("dead", Outcome("deferred", "4.4.1", f"not tried again yet: {reason}", True))
             if gate.window.open and self.room > 0:
                 gate.window.used += 1
@@ -179,10 +178,13 @@ class Pool:
                 return
             if gate.window.open:
                 await self._stand(self.hall, patience)
-                if not gate.window.open:                 # somebody was faster at the gate: the room is for the next in the hall
+                if not gate.window.open or self._dead(target):      # we cannot use the room: it is for the next in the hall
                     _wake(self.hall)
             else:
                 await self._stand(gate.line, patience)
+
+    def _dead(self, target: Target) -> str:
+        return self.dead.reason(target.address, target.port, self.loop.time())
 
     async def _stand(self, line: deque[asyncio.Future], patience: float) -> None:
         turn = self.loop.create_future()

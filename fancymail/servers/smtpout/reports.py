@@ -80,8 +80,19 @@ class Reports:
             self._quiet.set_result(None)
             self._quiet = None
 
-    async def tell(self, path: str, results: Iterable[RecipientResult]) -> None:
-        """Make results durable. Raises IpcError when the queue refuses them."""
+    async def tell(self, path: str, results: Iterable[RecipientResult], again: bool = False) -> None:
+        """Make results durable. Raises IpcError when the queue refuses them; again: not while its disk does."""
+        results = list(results)
+        while True:
+            try:
+                return await self._tell_once(path, results)
+            except IpcError as error:
+                if not (again and error.temporary):
+                    raise
+                self._log.warning("queue cannot write it down", what="results", reason=error.text)
+            await asyncio.sleep(AGAIN)
+
+    async def _tell_once(self, path: str, results: list[RecipientResult]) -> None:
         parts = dump_parts(results)
         if len(parts) > 1:                           # thousands of recipients: all or nothing, in a request of its own
             await self._until_answered("result", path, *parts)

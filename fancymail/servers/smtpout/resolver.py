@@ -81,6 +81,11 @@ class Resolver:
         for server in self.servers:
             server.close()
 
+    def retire(self) -> None:
+        """Another one takes the questions to come: those who ask here still hear answers, and each socket closes behind its last one."""
+        for server in self.servers:
+            server.retire()
+
     def _known(self, key: tuple[str, str]) -> Answer | DnsError | None:
         entry = self.cache.get(key)
         if entry is None:
@@ -183,6 +188,7 @@ class _Server:
     def __init__(self, address: str, port: int) -> None:
         self.address, self.port = address, port
         self.bad_until = 0.0
+        self.uses = USES
         self.sockets: list[_Socket] = []
         self.opening = asyncio.Lock()  # hundreds of questions at once must not open hundreds of sockets
 
@@ -200,10 +206,17 @@ class _Server:
             if len(self.sockets) < SOCKETS:
                 loop = asyncio.get_running_loop()
                 _, socket = await loop.create_datagram_endpoint(
-                    lambda: _Socket(counters), remote_addr=(self.address, self.port))
+                    lambda: _Socket(counters, self.uses), remote_addr=(self.address, self.port))
                 self.sockets.append(socket)
                 return socket
         return entropy.choice(self.sockets)
+
+    def retire(self) -> None:
+        """Close what nobody waits for; a new socket serves one question."""
+        self.uses = 1
+        for socket in self.sockets:
+            socket.left = 0
+            socket.retire()
 
     def close(self) -> None:
         for socket in self.sockets:
@@ -213,9 +226,9 @@ class _Server:
 class _Socket(asyncio.DatagramProtocol):
     """One connected UDP socket: the kernel lets only the server's address and port through."""
 
-    def __init__(self, counters: dict[str, int]) -> None:
+    def __init__(self, counters: dict[str, int], uses: int) -> None:
         self.counters = counters
-        self.left = USES
+        self.left = uses
         self.closed = False
         self.strays = 0
         self.pending: dict[int, tuple[Question, asyncio.Future]] = {}

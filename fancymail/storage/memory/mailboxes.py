@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from hashlib import sha256
+from operator import or_
 from typing import NamedTuple
 
 from fancymail.mail import uidset
@@ -329,7 +331,8 @@ class MemoryAccount:
             rows = [(uid, row) for uid, row in self._rows(self.store.states, name) if contains(uids, uid)]
             if not rows:
                 return []
-            bits = {bit: self.keyword(to, word) for word, bit in self.keywords(name).items()}
+            used = reduce(or_, [row.flags for _, row in rows])
+            bits = {bit: self.keyword(to, word) for word, bit in self.keywords(name).items() if bit & used}
             self._add(box, [(_translate(row.flags, bits), row.mid) for _, row in rows], now)
             return [(uid, box.uidnext + place) for place, (uid, _) in enumerate(rows)]
 

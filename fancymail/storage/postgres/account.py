@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
@@ -184,7 +186,8 @@ class PostgresAccount(Annotations):
                             account, box.id, *columns(uids))
         if not rows:
             return []
-        bits = {} if name == to else {bit: self.keyword(to, word) for word, bit in self.keywords(name).items()}
+        used = reduce(or_, [flags for _, flags, _, _ in rows])
+        bits = {} if name == to else {bit: self.keyword(to, word) for word, bit in self.keywords(name).items() if bit & used}
         flags = [translate(flags, bits) for _, flags, _, _ in rows]
         first = self.enter(account, target, flags, [mid for _, _, mid, _ in rows], sum(size for *_, size in rows), now)
         return [(row[0], first + place) for place, row in enumerate(rows)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import or_
 
 from fancymail.mail import uidset
 from fancymail.mail.mailbox import DELETED, DELIMITER, FIRST_KEYWORD_BIT, KEYWORDS, SEEN, SYSTEM_BITS
@@ -167,8 +169,9 @@ class SqliteAccount(Annotations):
             rows = list(self._rows(f"SELECT uid, mid, {SIZE} FROM entry JOIN msg USING (mid) WHERE {RANGE} ORDER BY uid", box.id, uids))
             if not rows:
                 return []
-            bits = self._translation(name, to)
-            flags = {state.uid: translate(state.flags, bits) for state in marks.states(shard, box.id, uids)}
+            states = marks.states(shard, box.id, uids)
+            bits = self._translation(name, to, reduce(or_, [state.flags for state in states], 0))
+            flags = {state.uid: translate(state.flags, bits) for state in states}
             self.add(target, [(flags[uid], mid) for uid, mid, _ in rows], sum(size for *_, size in rows), now)
             return [(uid, target.uidnext + place) for place, (uid, _, _) in enumerate(rows)]
 
@@ -312,9 +315,9 @@ class SqliteAccount(Annotations):
         for first, last in uids:
             yield from self.shard.execute(sql, (mailbox, first, last))
 
-    def _translation(self, name: Name, to: str) -> dict[int, int]:
-        """Bit here -> bit there, of every keyword: the same word may have another bit in another mailbox."""
-        return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items()}
+    def _translation(self, name: Name, to: str, used: int) -> dict[int, int]:
+        """Bit here -> bit there, of every keyword among `used`: the same word may have another bit in another mailbox."""
+        return {} if name == to else {bit: self.keyword(to, keyword) for keyword, bit in self.keywords(name).items() if bit & used}
 
 
 RANGE = "mailbox = ? AND uid BETWEEN ? AND ?"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from fancymail.protocol.engine import ProtocolError
-from fancymail.protocol.smtp.answers import SHORT, Reply, ReplyReader, outcome_of
+from fancymail.protocol.smtp.answers import MAX_LINE, SHORT, Reply, ReplyReader, make_reply, outcome_of
 
 REPLIES = [
     (b"250 2.1.0 Ok", Reply(250, "2.1.0", "Ok", ("2.1.0 Ok",))),
@@ -43,3 +45,13 @@ def test_an_outcome_is_that_of_its_reply():
     outcomes = [outcome_of(Reply(code, status, "x")) for code, status in ((250, "2.1.5"), (354, "2.0.0"), (450, "4.2.0"), (550, "5.1.1"))]
     assert [(outcome.state, outcome.status) for outcome in outcomes] == [
         ("delivered", "2.1.5"), ("deferred", "4.5.0"), ("deferred", "4.2.0"), ("failed", "5.1.1")]
+
+
+def test_long_words_are_not_remembered():
+    line = "x" * (MAX_LINE - 50)
+    tracemalloc.start()
+    for number in range(40):
+        outcome_of(make_reply([(b"550", f"{number} {count} {line}".encode()) for count in range(10)]))
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 200_000           # of 1.6 million octets

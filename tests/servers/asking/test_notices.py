@@ -92,6 +92,20 @@ async def test_a_disk_that_refuses_the_original_makes_no_notice_without_it(tmp_p
             assert b"Subject: x" in slot.read()
 
 
+async def test_a_disk_that_refuses_the_notice_is_no_reason_to_forget_it(tmp_path, monkeypatch):
+    def refuse(path, *what):
+        raise OSError(28, "No space left on device")
+    async with world(tmp_path) as here:
+        await here.message()
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "_write_whole", refuse)
+            with pytest.raises(IpcError) as caught:
+                await here.tell()
+        assert caught.value.temporary and await here.waiting() == []
+        await here.tell()
+        assert len(await here.waiting()) == 1
+
+
 async def test_other_kinds_recipients_and_messages_are_other_notices(tmp_path):
     async with world(tmp_path) as here:
         await here.message()

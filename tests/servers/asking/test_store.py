@@ -99,7 +99,7 @@ async def test_append_of_files(kit, tmp_path):
 @pytest.mark.parametrize("letters, replacing, contents", [
     ("[]", "null", []), ("{}", "null", []), ('[{"octets":3}]', "null", [b"abc"]), ('[{"date":1,"octets":3}]', "null", [b"ab"]),
     ('[{"date":1,"octets":3}]', "null", [b"ab", b"cd"]),
-    ('[{"date":1,"octets":3}]', "[1]", [b"abc"]), ('[{"date":1,"octets":3}]', '["a",1]', [b"abc"]),
+    ('[{"date":1,"octets":3}]', "[1]", [b"abc"]), ('[{"date":1,"octets":3}]', '["a",1]', [b"abc"]), ('[{"date":1,"octets":3}]', "[1,1]", [b"abc"]),
     ('[{"date":1,"octets":3,"flags":"x"}]', "null", [b"abc"])])
 async def test_append_that_makes_no_sense(kit, letters, replacing, contents):
     await refused("5.5.4", kit.door.call("append", ALICE, "INBOX", letters, replacing, *contents))
@@ -118,10 +118,13 @@ async def test_append_over_limits(kit):
 async def test_replace(kit):
     await kit.store.append(ALICE, "Drafts", [Letter(ONE, 1), Letter(ONE, 1)])
     drafts = (await kit.box("Drafts")).id
-    assert (await kit.store.append(ALICE, "Drafts", [Letter(ONE + b"more\r\n", 1)], replacing=(drafts, 1))).first == 3
+    assert (await kit.store.append(ALICE, "Drafts", [Letter(ONE + b"more\r\n", 1)], replacing=(ALICE, drafts, 1))).first == 3
     assert await kit.flags_of("Drafts") == [(2, 0), (3, 0)]
-    await refused("5.5.4", kit.store.append(ALICE, "Drafts", [Letter(ONE, 1)], replacing=(drafts, 1)))
+    await refused("5.5.4", kit.store.append(ALICE, "Drafts", [Letter(ONE, 1)], replacing=(ALICE, drafts, 1)))
     assert await kit.flags_of("Drafts") == [(2, 0), (3, 0)]
+    kit.told.clear()
+    assert (await kit.store.append(BOB, "INBOX", [Letter(ONE, 1)], replacing=(ALICE, drafts, 2))).first == 1
+    assert await kit.flags_of("Drafts") == [(3, 0)] and kit.told == [BOB, ALICE]
 
 
 async def test_flags_copy_move_expunge(kit):

@@ -200,6 +200,22 @@ async def test_two_processes_tell_each_other(suite):
         there.close()
 
 
+async def test_mailboxes_of_two_shards_have_the_same_number(tmp_path, monkeypatch):
+    monkeypatch.setitem(TABLES, "mailbox", {"shards": 2})
+    async with kit.AsyncExitStack() as stack:
+        suite = await kit.start(tmp_path, stack)
+        alice, bob = await suite.login(), await suite.login("bob@example.test")
+        for client, name in ((alice, "Mine"), (bob, "Common")):
+            await client.ok(f"CREATE {name}")
+        await bob.ok(f"SETACL Common {ALICE} lx")
+        await alice.ok("SELECT Mine")
+        mine, common = await suite.imap.reader.mailbox(ALICE, "Mine"), await suite.imap.reader.mailbox("bob@example.test", "Common")
+        assert mine.id == common.id, "the test is of no use"
+        await alice.ok('DELETE "Other Users/bob@example.test/Common"')
+        assert await alice.ok("CHECK") == []            # and the own one is still selected
+        await kit.stop(suite)
+
+
 async def test_who_is_there_hears_that_the_daemon_goes(suite):
     client = await suite.login()
     await suite.restart()

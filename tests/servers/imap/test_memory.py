@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
+import struct
 import weakref
 
 import pytest
 
 from fancymail.core.imap import image, orders
 from fancymail.mail.kept import octets_kept
+from fancymail.servers.imap import finding
 from fancymail.servers.imap.images import Box
 from fancymail.servers.imap.session import ImapSession
 from tests.servers.imap.kit import Client, Suite
 from tests.servers_kit import operator
 
+ALICE = "alice@example.test"
 WORK = ["SELECT INBOX", "FETCH 1:* (UID FLAGS ENVELOPE BODYSTRUCTURE)", "FETCH 1:* BODY.PEEK[]", "FETCH 1 BODY.PEEK[HEADER.FIELDS (SUBJECT X-A)]",
         "SEARCH TEXT text", "SORT (SUBJECT) UTF-8 ALL", "THREAD REFERENCES UTF-8 ALL", "SEARCH RETURN (UPDATE) UNSEEN",
         r"STORE 1:* +FLAGS (\Seen a b)", "COPY 1:2 Archive", r"STORE 1 +FLAGS.SILENT (\Deleted)", "EXPUNGE", "SELECT Archive",
@@ -60,6 +64,37 @@ async def test_sessions_and_their_mailboxes_are_let_go_of(suite, end):
     assert len(gone) >= 9
     await until(lambda: not suite.imap.sessions and not len(suite.imap.images))
     await until(lambda: gc.collect() >= 0 and not [one for one in gone if one() is not None])
+
+
+@pytest.mark.parametrize("command", ["SELECT INBOX", "EXPUNGE", "SEARCH ALL", "SEARCH RETURN (SAVE UPDATE) ALL"])
+async def test_who_breaks_off_in_the_middle_of_a_command_is_let_go_of(suite, monkeypatch, command):
+    await suite.restart(images=0.0)
+    (await fill(suite, 2)).close()
+    began, go = asyncio.Event(), asyncio.Event()
+
+    def waiting(work):
+        async def late(*arguments, **options):
+            began.set()
+            await go.wait()
+            return await work(*arguments, **options)
+        return late
+    client = await suite.login()
+    if command != "SELECT INBOX":
+        await client.ok("SELECT INBOX")
+    await suite.deliver(b"Subject: new\r\n\r\n")
+    for store in ("claim", "expunge"):
+        monkeypatch.setattr(suite.imap.store, store, waiting(getattr(suite.imap.store, store)))
+    monkeypatch.setattr(finding, "search", waiting(finding.search))
+    client.start(command)
+    await began.wait()
+    client.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()
+    await until(lambda: not suite.imap.caps.sessions)
+    under_way = [task for task in asyncio.all_tasks() if task.get_coro().__qualname__ == "ImapSession._go_on"]
+    go.set()
+    await asyncio.wait(under_way)
+    await until(lambda: not suite.imap.sessions and not len(suite.imap.images) and not suite.imap.audience.of(ALICE))
+    assert not suite.imap.counters["broken"]
 
 
 HOSTILE = [lambda number: "FETCH 1 (%s)" % " ".join(f"BODY.PEEK[HEADER.FIELDS (X{number}-{name} {'y' * 60})]" for name in range(40)),

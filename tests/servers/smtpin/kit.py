@@ -114,7 +114,7 @@ class FakeQueue:
             return [0]
         raise IpcError("5.5.1", f"unknown verb {verb}")
 
-    def slot(self, queue: str, count: int) -> list:
+    def slot(self, queue: str, count: int = 1) -> list:
         if self.refuse_slots:
             raise IpcError(self.refuse_slots, "no slots")
         return [self._allocate(queue) for _ in range(count)]

@@ -8,9 +8,11 @@ import os
 
 import pytest
 
-from fancymail.servers.smtpin import outbox
+from fancymail.ipc.message import IpcError
+from fancymail.servers.smtpin import injection, outbox
 from fancymail.storage import slots
 from tests.servers.smtpin.kit import canary, connected, smtpin, until
+from tests.servers_kit import operator
 
 
 @pytest.mark.parametrize("status", ["4.4.1", "5.3.0", "4.3.1", "5.5.4"])
@@ -112,6 +114,44 @@ def _failing(number: int):
     def write(*_):
         raise OSError(number, os.strerror(number))
     return write
+
+
+@pytest.mark.parametrize("size", [10, 300_000], ids=["small", "spilled"])
+async def test_a_disk_that_takes_one_slot_of_two_leaves_no_message(tmp_path, monkeypatch, size):
+    """What is whole and names itself would be a message to the queue, whatever the client was told."""
+    finish, finished = slots.SlotWriter.finish, []
+
+    def once(writer, envelope):
+        if finished:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finished.append(writer.path)
+        return finish(writer, envelope)
+    async with smtpin(tmp_path) as server, connected(server) as talk:
+        await talk.hello()
+        with monkeypatch.context() as patch:
+            patch.setattr(slots.SlotWriter, "finish", once)
+            assert (await talk.bring("Subject: x\r\n\r\n" + "line\r\n" * (size // 6), "s@x.test", "mixed@us.test")).startswith("452 4.3.1")
+        with slots.read_slot(finished[0]) as slot:
+            assert slot.bare and not slot.content_length
+        await canary(server)
+
+
+async def test_what_is_injected_into_one_slot_of_two_is_no_message(tmp_path, monkeypatch):
+    written = []
+
+    def once(path, envelope, content):
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return slots.write_slot(path, envelope, content)
+    async with smtpin(tmp_path) as server:
+        with operator(tmp_path / "state", "smtpin") as door, monkeypatch.context() as patch:
+            patch.setattr(injection, "write_slot", once)
+            with pytest.raises(IpcError, match="4.3.1 not stored"):
+                await door.write_raw("inject", "s@x.test", 20, "mixed@us.test", content=b"Subject: x\r\n\r\nline\r\n")
+        with slots.read_slot(written[0]) as slot:
+            assert slot.bare and not slot.content_length
+        await canary(server)
 
 
 async def test_the_slot_folder_is_gone(tmp_path):

@@ -14,6 +14,7 @@ from fancymail.core.routing import Route, Routes
 from fancymail.mail.envelope import Recipient
 from fancymail.protocol.smtp.transaction import Transaction
 from fancymail.servers.smtpout.destination import Decided, Destinations, Parcel
+from fancymail.servers.smtpout.link import LinkFailed
 from fancymail.servers.smtpout.nexthop import NextHops
 from fancymail.servers.smtpout.pool import Pool
 from fancymail.servers.smtpout.resolver import Limits, Resolver
@@ -95,6 +96,16 @@ async def test_each_recipient_has_its_own_outcome() -> None:
     async with FakeMx({"RCPT TO:<bad@": "550 5.1.1 no", "RCPT TO:<late@": "451 4.7.1 later"}) as mx, sending(mx) as sender:
         assert await sender.send("a@x.test", "bad@x.test", "late@x.test") == {
             "a@x.test": "delivered 2.6.0", "bad@x.test": "failed 5.1.1", "late@x.test": "deferred 4.7.1"}
+
+
+@pytest.mark.parametrize("extensions", [EXTENSIONS, ("PIPELINING",)])
+async def test_smtputf8_is_asked_for_by_those_who_need_it_alone(extensions: tuple[str, ...]) -> None:      # RFC 6531 3.2
+    async with FakeMx(extensions=extensions) as mx, sending(mx, recipients=2) as sender:
+        outcomes = await sender.send("a@x.test", "ü@x.test", "b@x.test", "c@x.test")
+        known = "SMTPUTF8" in extensions
+        assert outcomes.pop("ü@x.test") == ("delivered 2.6.0" if known else "failed 5.6.7")
+        assert set(outcomes.values()) == {"delivered 2.6.0"}
+        assert ["SMTPUTF8" in message.mail for message in mx.messages] == [known, False]
 
 
 async def test_content_by_chunking() -> None:
@@ -207,6 +218,15 @@ async def test_one_521_and_one_dead_is_a_deferral() -> None:
         assert (await sender.send())["b@x.test"].startswith("deferred")
     async with FakeMx(greeting="421 busy") as first, FakeMx(greeting="521 no mail here") as second, sending(first, second) as sender:
         assert (await sender.send())["b@x.test"].startswith("deferred")
+
+
+@pytest.mark.parametrize("more, status", [("421 4.3.2 closing", "4.3.2"), ("250 and more", "4.5.0")])
+async def test_a_session_that_is_over_as_soon_as_it_is_up(more: str, status: str) -> None:
+    async with FakeMx({"EHLO": f"250 mx.test\r\n{more}"}) as first, sending(first) as sender:
+        assert await sender.send() == {"b@x.test": f"deferred {status}"}
+        assert sender.pool.room == sender.settings.connections
+    async with FakeMx({"EHLO": f"250 mx.test\r\n{more}"}) as first, FakeMx() as second, sending(first, second) as sender:
+        assert await sender.send() == {"b@x.test": "delivered 2.6.0"}
 
 
 async def test_a_rested_connection_that_died_is_replaced() -> None:
@@ -338,6 +358,21 @@ async def test_all_connections_together_are_bounded() -> None:
         hops.find = find
         await asyncio.gather(*(sender.send(domain=domain) for domain in ("x.test", "y.test") for _ in range(10)))
         assert one.most + two.most <= 4 and len(one.messages) == len(two.messages) == 10 and sender.pool.room == 2
+
+
+async def test_who_finds_a_host_dead_leaves_the_room_to_the_next() -> None:
+    async with FakeMx() as mx, sending(mx, connections=1, waiting_time=30.0) as sender:
+        pool, route = sender.pool, Routes(sender.settings).find("x.test")
+        good, dead = Target("mx.test", mx.host, mx.port), Target("dead.test", mx.host, 1)
+        link = await pool.borrow(good, route)
+        waiting = [asyncio.create_task(pool.borrow(target, route)) for target in (dead, good)]
+        await asyncio.sleep(0)
+        pool.dead.failed(dead.address, dead.port, pool.loop.time(), "no answer")         # somebody else found that out
+        pool.give_back(link, True)
+        async with asyncio.timeout(5):
+            with pytest.raises(LinkFailed):
+                await waiting[0]
+            pool.give_back(await waiting[1], True)
 
 
 async def test_a_tarpit_holds_nobody_but_those_at_its_door(monkeypatch) -> None:

@@ -62,6 +62,19 @@ async def test_a_queue_that_is_away_is_told_until_it_answers(queue, reports):
         await telling
 
 
+async def test_what_a_host_has_taken_is_told_until_the_disk_takes_it(queue, reports, monkeypatch):
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.AGAIN", 0.0)
+    telling = asyncio.ensure_future(reports.tell("/0", delivered(), again=True))
+    for times, status in enumerate(("4.3.0", "4.4.1", "4.3.0"), 1):
+        await until(lambda: len(queue.asked) == times)
+        queue.fail(status)
+    await until(lambda: len(queue.asked) == 4)
+    assert not telling.done()
+    queue.answer(b"5.5.0 no message 0")
+    with pytest.raises(IpcError):
+        await telling
+
+
 async def test_results_of_thousands_are_one_request_of_their_own(queue, reports):
     many = [one for number in range(100) for one in delivered(number, "x" * 900)]
     telling = asyncio.ensure_future(reports.tell("/many", many))

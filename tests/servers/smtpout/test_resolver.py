@@ -13,7 +13,7 @@ import dns.rrset
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from fancymail.servers.smtpout.dnswire import Alias, Answer, DnsError, answers, make_question, read_answer, sayable, truncated
+from fancymail.servers.smtpout.dnswire import RECORDS, Alias, Answer, DnsError, answers, make_question, read_answer, sayable, truncated
 from fancymail.servers.smtpout.resolver import Limits, Resolver, SOCKETS, STRAYS, name_servers, read_servers
 from tests.servers.smtpout.fakedns import FakeDns
 
@@ -144,6 +144,23 @@ async def test_ports_change_after_a_while() -> None:
         dns_.close()
 
 
+async def test_who_has_asked_one_that_retires_hears_the_answer_and_no_socket_stays() -> None:
+    late: list[bytes] = []
+    zone = {("x.test", "A"): ["192.0.2.1"], ("y.test", "A"): ["192.0.2.2"]}
+    async with FakeDns(zone, script=lambda query, data: late.append(server.reply(query).to_wire()) or []) as server:
+        dns_ = resolver(server, limits=replace(QUICK, timeout=5.0))
+        asked = asyncio.create_task(dns_.lookup("x.test", "A"))
+        while not late:
+            await asyncio.sleep(0)
+        socket, = dns_.servers[0].sockets
+        dns_.retire()
+        socket.datagram_received(late.pop(), server.address)
+        assert (await asked).records == ("192.0.2.1",) and socket.closed
+        server.script = None
+        assert (await dns_.lookup("y.test", "A")).records == ("192.0.2.2",)         # somebody on its way to several hosts asks on
+        assert all(socket.closed for socket in dns_.servers[0].sockets)
+
+
 async def test_the_next_server_answers_for_a_dead_one() -> None:
     async with FakeDns(script=lambda query, data: []) as dead, FakeDns({("x.test", "A"): ["192.0.2.1"]}) as alive:
         dns_ = resolver(dead, alive)
@@ -202,10 +219,22 @@ def cut(query: dns.message.Message, data: bytes) -> list[bytes]:
 
 
 async def test_a_cut_answer_is_fetched_by_tcp() -> None:
-    records = [f"{number} mx{number}.a-long-name-for-a-host.x.test." for number in range(300)]
+    records = [f"{number} mx{number}.a-long-name-for-a-host.x.test." for number in range(60)]
     async with FakeDns({("x.test", "MX"): records}, script=cut) as server:
         dns_ = resolver(server)
-        assert len((await dns_.lookup("x.test", "MX")).records) == 300 and server.by_stream == 1
+        assert len((await dns_.lookup("x.test", "MX")).records) == 60 and server.by_stream == 1
+        dns_.close()
+
+
+async def test_of_thousands_of_records_the_first_are_looked_at() -> None:
+    """64 KiB of records from a hostile zone, for each of its names, would take hours and gigabytes."""
+    zone = {("x.test", "MX"): [f"{number} a{number}." for number in range(1000)],
+            ("y.test", "A"): [f"192.{number >> 8}.2.{number & 255}" for number in range(1000)]}
+    async with FakeDns(zone, script=cut) as server:
+        dns_ = resolver(server, limits=replace(QUICK, deadline=20.0, timeout=10.0))
+        found = (await dns_.lookup("x.test", "MX")).records
+        assert len(found) == RECORDS and all(host == f"a{number}" for number, host in found)
+        assert len((await dns_.lookup("y.test", "A")).records) == RECORDS and server.by_stream == 2
         dns_.close()
 
 

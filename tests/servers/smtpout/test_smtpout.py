@@ -14,10 +14,11 @@ import pytest
 from fancymail.base.settings.load import parse_settings
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
+from fancymail.servers.asking.notices import Notices
 from fancymail.servers.auth.daemon import AuthServer
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.servers.smtpout import SmtpOutServer
-from fancymail.storage.ports.queue import State
+from fancymail.storage.ports.queue import IndexFailed, State
 from fancymail.storage.slots import read_slot, write_slot
 from tests.servers.smtpout.fakedns import FakeDns
 from tests.servers.smtpout.fakemx import CLOSE, EXTENSIONS, HANG, FakeMx
@@ -218,6 +219,21 @@ async def test_a_remote_sender_hears_by_the_outgoing_queue(tmp_path) -> None:
         assert b"Action: failed" in mx.messages[0].content
 
 
+async def test_a_disk_that_takes_no_notice_puts_the_failure_off(tmp_path, monkeypatch) -> None:
+    def refuse(*what) -> None:
+        raise OSError(28, "No space left on device")
+    async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        with monkeypatch.context() as patch:
+            patch.setattr("fancymail.servers.asking.notices._write_whole", refuse)
+            path = await house.push("bob@x.test")
+            shown = await house.deferred(path)
+        assert shown["pending"] == [0] and "No space left" in shown["reason"]
+        await house.queue.call("retry", "outgoing", path)
+        await house.settled(path)
+        assert b"550 5.1.1" in (await house.notice())[1]
+
+
 @pytest.mark.parametrize("notify, told", [((), True), (("FAILURE",), True), (("NEVER",), False), (("SUCCESS",), False)])
 async def test_notify_is_kept(tmp_path, notify: tuple[str, ...], told: bool) -> None:
     async with FakeMx({"RCPT": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
@@ -237,6 +253,27 @@ async def test_success_is_told_where_the_next_host_will_not(tmp_path) -> None:
         await house.start()
         await house.settled(await house.push(wish, envid="e1"))
         assert await house.nothing_in() and mx.messages[0].recipients == ["RCPT TO:<bob@x.test> NOTIFY=SUCCESS ORCPT=rfc822;bob@x.test"]
+
+
+async def test_success_is_told_when_it_cannot_be_told_at_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("fancymail.servers.smtpout.dispatch.TROUBLE", 0.0)
+    ways, away = Notices._ways, []
+
+    async def find(self, envelope: Envelope) -> dict[str, list[str]]:
+        if len(away) < 3:
+            away.append(envelope.id)
+            raise IpcError("4.4.1", "auth is away")
+        return await ways(self, envelope)
+    monkeypatch.setattr(Notices, "_ways", find)
+    wishes = [Recipient("bob@x.test", notify=("SUCCESS",)), Recipient("bad@x.test")]
+    async with FakeMx({"RCPT TO:<bad@": "550 5.1.1 no"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        for count, people in ((1, wishes[:1]), (2, wishes)):
+            away.clear()
+            await house.settled(await house.push(*people))
+            said = [(await house.notice())[1] for _ in range(count)]
+            assert [b"Action: relayed" in content for content in said] == [True, False][:count] and len(mx.messages) == count
+            assert await house.nothing_in()
 
 
 async def test_the_whole_message_comes_back_on_wish(tmp_path) -> None:
@@ -358,6 +395,35 @@ async def test_never_to_our_own_door(tmp_path) -> None:
         assert b"Status: 5.4.6" in (await house.notice())[1] and mx.connections == 0
 
 
+async def test_what_was_taken_is_not_sent_again_because_of_the_queues_disk(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("fancymail.servers.smtpout.reports.AGAIN", 0.0)
+    monkeypatch.setattr("fancymail.servers.smtpout.dispatch.TROUBLE", 0.0)
+    async with FakeMx({"RCPT TO:<late@": "451 4.7.1 later"}) as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        await house.start()
+        index = house.queue_daemon.manager.index
+        save, refused = index.save, []
+
+        def refuse_thrice(entries) -> None:
+            if len(refused) < 3:
+                refused.append(entries)
+                raise IndexFailed("index.db: database or disk is full")
+            save(entries)
+        monkeypatch.setattr(index, "save", refuse_thrice)
+        shown = await house.deferred(await house.push("bob@x.test", "late@x.test"))
+        assert len(refused) == 3 and shown["attempts"] == 1 and shown["pending"] == [1] and len(mx.messages) == 1
+
+
+async def test_without_descriptors_mail_waits(tmp_path, monkeypatch) -> None:
+    def refuse(*what) -> None:
+        raise OSError(24, "Too many open files")
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        house.tables["smtpin"] = {"listen-smtp": [f"*:{mx.port}"]}       # so that it is asked whether an address is ours
+        await house.start()
+        monkeypatch.setattr("fancymail.servers.smtpout.daemon.owned", refuse)
+        shown = await house.deferred(await house.push("bob@x.test"))
+        assert shown["deaths"] == 0 and "Too many open files" in shown["reason"]
+
+
 # the verb
 
 async def test_send(tmp_path) -> None:
@@ -433,6 +499,21 @@ async def test_settings_are_taken_over_without_a_restart(tmp_path) -> None:
         daemon.reloaded(settings)
         daemon.settings = settings
         await house.settled(await house.push("bob@x.test"))
+        assert len(mx.messages) == 1
+
+
+async def test_new_settings_take_nothing_from_those_who_ask_the_dns(tmp_path) -> None:
+    async with FakeMx() as mx, House(tmp_path, zone("x.test"), mx.port) as house:
+        house.dns.script = lambda query, data: []
+        daemon = await house.start()
+        path = await house.push("bob@x.test")
+
+        async def asked() -> bool:
+            return bool(house.dns.asked)
+        await house.until(asked)
+        daemon.reloaded(daemon.settings)
+        house.dns.script = None             # the next try of the same question is answered
+        await house.settled(path)
         assert len(mx.messages) == 1
 
 
