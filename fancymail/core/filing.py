@@ -98,12 +98,12 @@ class Filing:
         whose, number, uid = replacing or (owner, 0, 0)
         other = self.store.account(whose)           # each account numbers its mailboxes by itself
         with refusing(), account.transaction(), other.transaction():
-            box = _found(account, mailbox)
-            account.deliver([_delivery(box.name, letter) for letter in letters], now)
+            name = _found(account, mailbox).name
+            added = account.deliver([_delivery(name, letter) for letter in letters], now)
             if replacing is not None and not other.expunge(number, [(uid, uid)], now):
                 raise MailboxRefusal("5.5.4", "the message that is to be replaced is gone")
             _within(account, quota)
-            return Added(box.uidvalidity, box.uidnext, len(letters))
+            return Added(added[0].uidvalidity, added[0].uid, len(letters))
 
     def copy(self, owner: str, mailbox: Name, uids: Ranges, to: str, name: Name, quota: int = 0, move: bool = False) -> Copied:
         """Copy messages, or move them (RFC 6851), to a mailbox of the same or another account."""
@@ -119,7 +119,7 @@ class Filing:
                 source.expunge(mailbox, copied, now)
             if pairs:
                 _within(target, quota if not move or to != owner else 0)
-            return Copied(box.uidvalidity, copied, box.uidnext, _found(source, mailbox).highestmodseq)
+            return Copied(box.uidvalidity, copied, pairs[0][1] if pairs else box.uidnext, _found(source, mailbox).highestmodseq)
 
     def expunge(self, owner: str, mailbox: Name, uids: Ranges, deleted: bool = True) -> tuple[int, list[int]]:
         """Take messages away, only those marked as deleted; the modseq now, and the UIDs that went."""
@@ -220,13 +220,14 @@ def _delivery(mailbox: str, letter: Letter) -> Delivery:
 def _copy_over(source: AccountMailboxes, mailbox: Name, uids: Ranges, target: AccountMailboxes, box: Mailbox, now: int) -> list[tuple[int, int]]:
     """Copy between accounts, some at a time, since small contents come along: large ones are shared. What is derived is derived anew."""
     words = {bit: word for word, bit in source.keywords(mailbox).items()}
-    there = [state.uid for state in source.states(mailbox) if uidset.contains(uids, state.uid)]
+    there, pairs = [state.uid for state in source.states(mailbox) if uidset.contains(uids, state.uid)], []
     for start in range(0, len(there), SLICE):
         messages = source.messages(mailbox, uidset.ranges(there[start:start + SLICE]))
-        target.deliver([Delivery(box.name, "", 0, message.blob, message.length, message.prefix, message.internaldate, (), message.flags & 31,
-                                 [word for bit, word in words.items() if message.flags & bit], content=message.content)
-                        for message in messages], now)
-    return [(uid, box.uidnext + place) for place, uid in enumerate(there)]
+        added = target.deliver([Delivery(box.name, "", 0, message.blob, message.length, message.prefix, message.internaldate, (), message.flags & 31,
+                                         [word for bit, word in words.items() if message.flags & bit], content=message.content)
+                                for message in messages], now)
+        pairs += [(message.uid, each.uid) for message, each in zip(messages, added)]
+    return pairs
 
 
 def _split(words: Sequence[str]) -> tuple[int, list[str]]:

@@ -6,7 +6,9 @@ and what is derived it has made anew.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -14,11 +16,12 @@ from fancymail.core.mailboxes import Mailboxes
 from fancymail.mail.mailbox import DELETED, SEEN
 from fancymail.mail.uidset import LARGEST
 from fancymail.storage.ports.blobs import BadContent
-from fancymail.storage.ports.mailboxes import AccountMailboxes, Message, State
+from fancymail.storage.ports.mailboxes import AccountMailboxes, Mailbox, Message, NoSuchMailbox, State
 
 NAMED = 100             # of one kind in an answer
 PIECE = 200             # messages looked at before others get their turn
 ALL = [(1, LARGEST)]
+UNTOLD = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)      # says nothing of the content: a bucket that is away has no number
 
 
 @dataclass
@@ -48,7 +51,9 @@ class MailboxAudit:
         self.mailboxes = mailboxes
 
     def look(self, books: Books, contents: bool) -> Iterator[None]:
-        """Fill the books; yields now and then, for others. What changes meanwhile is looked at in one piece, mailbox by mailbox."""
+        """Fill the books; yields now and then, for others. What changes meanwhile is looked at in one piece, mailbox by mailbox.
+
+        Raises OSError when nobody can tell what is there, as of a bucket that is away."""
         for name in self.mailboxes.store.accounts():
             account = self.mailboxes.store.account(name)
             books.accounts += 1
@@ -67,18 +72,21 @@ class MailboxAudit:
         return {"recounted": len(books.wrong), "contents_removed": self.mailboxes.unnamed(books.unnamed), "missing": len(books.missing)}
 
     def _mailbox(self, account: AccountMailboxes, number: int, books: Books, contents: bool) -> Iterator[None]:
-        box = account.mailbox(number)
-        if box is None:
+        if (found := _at_once(account, number)) is None:
             return
-        states, sizes = account.states(number), account.sizes(number)
+        box, states, sizes, above = found
         books.mailboxes, books.messages, books.octets = books.mailboxes + 1, books.messages + len(states), books.octets + box.octets
-        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or states and states[-1].uid >= box.uidnext \
+        if counted(states, sizes) != (box.messages, box.unseen, box.deleted, box.octets) or above \
                 or [state.uid for state in states] != [uid for uid, _ in sizes]:
             books.miscounted.append(f"{account.name}/{box.name}")
             books.wrong.add(account.name)
         for start in range(0, len(states), PIECE):
             piece = states[start:start + PIECE]
-            for message in account.messages(number, [(piece[0].uid, piece[-1].uid)]):
+            try:
+                messages = account.messages(number, [(piece[0].uid, piece[-1].uid)])
+            except NoSuchMailbox:               # it was removed meanwhile
+                return
+            for message in messages:
                 if not self._there(message, contents):
                     books.missing.append(f"{account.name}/{box.name} {message.uid}")
             yield
@@ -92,8 +100,24 @@ class MailboxAudit:
             if whole:
                 return self.mailboxes.blobs.verify(message.blob)
             return message.length == 0 or bool(next(self.mailboxes.blobs.read(message.blob, message.length, 1)))
-        except (KeyError, BadContent, OSError):
+        except (KeyError, BadContent):
             return False
+        except OSError as error:
+            if error.errno in UNTOLD:
+                raise
+            return False
+
+
+def _at_once(account: AccountMailboxes, number: int) -> tuple[Mailbox, list[State], list[tuple[int, int]], bool] | None:
+    """A mailbox, its messages, and whether it has or had any with a UID that it would give again, as they are at one moment, whoever else
+    changes it between the questions; None when it is gone."""
+    while (box := account.mailbox(number)) is not None:
+        with suppress(NoSuchMailbox):
+            states, sizes = account.states(number), account.sizes(number)
+            above = bool(states) and states[-1].uid >= box.uidnext or bool(account.kept(number, [(box.uidnext, LARGEST)]))
+            if account.mailbox(number) == box:
+                return box, states, sizes, above
+    return None
 
 
 def counted(states: list[State], sizes: list[tuple[int, int]]) -> tuple[int, int, int, int]:

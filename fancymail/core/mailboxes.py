@@ -221,6 +221,10 @@ class Mailboxes:
         """Let go of what nobody can want any more; returns how many contents went. Call it outside of transactions."""
         return self.blobs.discard(self.store.purge(int(self.wall()), self.keep))
 
+    def overdue(self) -> bool:
+        """Whether `purge` left anything of what nobody can want any more."""
+        return self.store.overdue(int(self.wall()), self.keep)
+
     def unnamed(self, blobs: Iterable[bytes]) -> int:
         """Of contents that nobody touched for long, discard those that no row names: a crash left them. Returns how many went."""
         blobs = list(blobs)

@@ -63,8 +63,8 @@ class QueueManager:
         self._offset = self.wall() - self.monotonic()
         self.totals = {key: list(total) for key, total in self.index.totals().items()}
         deadline = self.monotonic() + self.options.restart_grace
-        for queue in {queue for queue, _ in self.totals} | set(self.options.queues):
-            self.spool.add(queue)       # a queue that is no longer configured still holds its messages
+        for queue in {queue for queue, _ in (*self.totals, *self.index.tally())} | set(self.options.queues):
+            self.spool.add(queue)       # a queue that is no longer configured still holds its messages, or stands in the books
             self._clamp(queue)
             for entry in self.each(queue, (State.LEASED,)):
                 self.leases.take(queue, entry.id, "", deadline)
@@ -95,7 +95,7 @@ class QueueManager:
         """Hand out up to `count` messages; whoever holds them settles, defers or renews within the lease."""
         self.check(queue)
         if popped:
-            self._settle_removed(queue, self.leases.some_popped(queue, count + 2))
+            self.settle_removed(queue, count + 2)
         taken: list[Entry] = []
         while len(taken) < count and (claimed := self._claim(queue, count - len(taken))):
             deadline = self.monotonic() + self.options.queues[queue].lease
@@ -215,10 +215,9 @@ class QueueManager:
         entry = self._known(queue, id)
         if entry.state in PLACE or not self.present(entry):
             return
-        loop = asyncio.get_running_loop()
         try:
             self.spool.examine(queue, id)
-            whole = await loop.run_in_executor(self.readers, self.spool.digest, queue, id) == entry.sha256
+            whole = await self.digest(queue, entry) == entry.sha256
         except (OSError, SlotUnfit):
             whole = False
         self.leases.end(id)
@@ -327,6 +326,10 @@ class QueueManager:
         self._count(entry.queue, state, 1, entry.size)
         self.intake.unsynced = True
 
+    async def digest(self, place: str, entry: Entry) -> bytes:
+        """SHA-256 of a message's content as it is now. Raises OSError, SlotUnfit."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, self.spool.digest, place, entry.id)
+
     def set_aside(self, entry: Entry, state: State) -> None:
         """Move a message to dead/ or corrupt/ and raise the alarm; only an operator brings it back or drops it."""
         self.spool.move(entry.id, entry.queue, PLACE[state])
@@ -343,6 +346,11 @@ class QueueManager:
     def give_up(self, queue: str, ids: list[str]) -> int:
         """End messages whose files are gone; how many there were."""
         return self._end(queue, ids, "lost")
+
+    def settle_removed(self, queue: str, count: int) -> None:
+        """Of up to `count` messages that were popped and are in work, end those whose holders have removed their files: that settles them."""
+        if gone := [id for id in self.leases.some_popped(queue, count) if not self.spool.find(queue, id)]:
+            self._end(queue, gone, "removed")
 
     def adopt(self, entries: list[Entry]) -> int:
         """Take in whole slots that lie in the folders and that the index does not know; how many."""
@@ -400,11 +408,6 @@ class QueueManager:
         else:
             self._end(entry.queue, [entry.id], "removed")
         return False
-
-    def _settle_removed(self, queue: str, ids: list[str]) -> None:
-        gone = [id for id in ids if not self.spool.find(queue, id)]
-        if gone:
-            self._end(queue, gone, "removed")
 
     def _end(self, queue: str, ids: list[str], how: str, words: Mapping[str, str] = MappingProxyType({})) -> int:
         """Forget messages: `how` for the log, `words` by id for the tally, where they are known and not the same.

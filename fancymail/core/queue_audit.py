@@ -23,6 +23,7 @@ from .queue import SLOT_ID, QueueManager
 ENDS = ("delivered", "bounced", "removed", "dropped", "lost")
 PIECE = 500             # rows or files looked at before others get their turn
 NAMED = 100             # ids of one kind in an answer
+ALL = 1 << 62           # more than there are
 
 
 @dataclass
@@ -104,7 +105,9 @@ class QueueAudit:
                 await asyncio.sleep(0)
             if not self.spool.find(queue, entry.id) and self.index.find(entry.id) is not None:
                 found.append(entry.id)
-        return found
+        if found:                                   # a file that was removed by whoever popped its message is not missing
+            self.manager.settle_removed(queue, ALL)
+        return [id for id in found if self.index.find(id) is not None]
 
     async def _unknown(self, queue: str) -> list[str]:
         found = []

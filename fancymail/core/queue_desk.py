@@ -199,9 +199,8 @@ class QueueDesk:
             return True
         place = manager.spool.find(entry.queue, entry.id)
         if place and entry.state is State.CORRUPT:
-            loop = asyncio.get_running_loop()
             try:
-                digest = await loop.run_in_executor(manager.readers, manager.spool.digest, place, entry.id)
+                digest = await manager.digest(place, entry)
             except (OSError, SlotUnfit):
                 return False
             if digest != entry.sha256:

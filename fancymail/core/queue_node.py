@@ -84,17 +84,25 @@ class NodeQueue(QueueManager):
             self.alert(queue)
 
     def recount(self) -> None:
-        """Others may have taken what was ours."""
-        self.totals = {key: list(total) for key, total in self.index.totals().items()}
+        """Others may have taken what was ours, or an answer may have been lost of what was done. Left alone while pushes are under way, since
+        nobody knows whether their rows are among those that are counted."""
+        busy, batches, totals = self.intake.busy, self.intake.commit.batches, self.index.totals()
+        if not (busy or self.intake.busy) and self.intake.commit.batches == batches:
+            self.totals = {key: list(total) for key, total in totals.items()}
 
     def mend(self) -> int:
-        """After the database was away: what it says is in work, and nobody here holds, is ready soon. How many messages."""
+        """After the database was away, and now and then: count what is here, look what is due, and what the database says is in work, and nobody
+        here holds, is ready soon. How many messages of the last kind."""
+        self.recount()
         found = 0
         for queue in {queue for queue, _ in self.totals} | set(self.options.queues):
             for entry in self.each(queue, (State.LEASED,)):
                 if self.leases.get(entry.id) is None:
                     self._fall_back(queue, entry.id)
                     found += 1
+            self._next_due[queue] = self.index.next_due(queue)
+            if self.total(queue, State.READY).messages:
+                self.alert(queue)
         return found
 
     def defer(self, queue: str, path: str, seconds: float, reason: str = "") -> None:
@@ -104,6 +112,14 @@ class NodeQueue(QueueManager):
         except IndexFailed:
             self._fall_back(queue, self.id_of(queue, path))
             raise
+
+    async def digest(self, place: str, entry: Entry) -> bytes:
+        """As ever; what is not here is brought first, since the bucket may have it by now."""
+        try:
+            self.spool.bring(entry.queue, entry.id, lambda: self.index.envelope(entry.id), entry.sha256)
+        except KeyError as error:
+            raise FileNotFoundError(entry.id) from error
+        return await super().digest(place, entry)
 
     def _fall_back(self, queue: str, id: str) -> None:
         self.leases.take(queue, id, "", self.monotonic() + SOON)

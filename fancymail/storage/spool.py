@@ -75,10 +75,15 @@ class DiskSpool:
 
     def prepare(self, queue: str, count: int) -> None:
         made = [_random_id() for _ in range(count)]
-        for id in made:
-            _make(id, self._folders[queue])
-        self._changed.add(queue)
-        self.sync(())
+        try:
+            for id in made:
+                _make(id, self._folders[queue])
+            self._changed.add(queue)
+            self.sync(())
+        except OSError:
+            for id in made:             # else each try on a full disk would leave some more
+                self.remove(queue, id)
+            raise
         self._free.setdefault(queue, [])[:0] = [(id, 0) for id in made]         # the used ones are warmer
         self._kept += count
 

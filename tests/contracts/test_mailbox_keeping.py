@@ -9,6 +9,9 @@ import pytest
 from fancymail.mail.derived import VERSION, Derived
 from fancymail.mail.mailbox import DELETED, FLAGGED, SEEN
 from fancymail.storage.ports.mailboxes import Delivered, Keep, NoSuchMailbox, Usage
+from fancymail.storage.postgres import contents
+from fancymail.storage.postgres import mailboxes as postgres_mailboxes
+from fancymail.storage.sqlite import mailboxes as sqlite_mailboxes
 from tests.contracts.mailbox_kit import ALICE, BOB, NOW, ALL, message, fill, set_flags, uids, counted
 
 
@@ -70,6 +73,37 @@ def test_a_blob_is_garbage_after_its_last_reference_and_the_grace(alice, store):
     assert store.purge(NOW + 400, KEEP) == []
 
 
+@pytest.mark.parametrize("engine", [sqlite_mailboxes, postgres_mailboxes, contents], ids=["sqlite", "postgres", "contents"])
+def test_much_goes_in_slices_until_nothing_is_overdue(alice, store, monkeypatch, engine):
+    monkeypatch.setattr(engine, "SLICE", 2)
+    alice.deliver([message(f"{number}", "queueid", number) for number in range(7)], NOW)
+    alice.expunge("INBOX", ALL, NOW)
+    for name in "abc":
+        alice.create(name, NOW)
+        alice.remove(name, NOW)
+    assert not store.overdue(NOW + 99, KEEP)
+    went = []
+    for now in (NOW + 101, NOW + 111, NOW + 1111):
+        went += store.purge(now, KEEP)
+        while store.overdue(now, KEEP):
+            went += store.purge(now, KEEP)
+    assert sorted(went) == sorted(sha256(str(number).encode()).digest() for number in range(7))
+    assert not alice.kept("INBOX", ALL) and not alice.deliver([message("0", "queueid", 0)], NOW)[0].duplicate
+
+
+def test_a_blob_of_several_accounts_has_its_grace_after_the_last(alice, store):
+    names = [ALICE, BOB, "carol@example.test", "dave@example.test"]
+    for name in names:
+        if name != ALICE:
+            store.account(name).create("INBOX", NOW)
+        store.account(name).deliver([message()], NOW)
+    for number, name in enumerate(names):
+        store.account(name).expunge("INBOX", ALL, NOW + number)
+        assert store.purge(NOW + 101 + number, KEEP) == []
+    assert store.purge(NOW + 113, KEEP) == []
+    assert store.purge(NOW + 114, KEEP) == [BLOB]
+
+
 def test_a_blob_that_came_back_is_no_garbage(alice, store):
     alice.deliver([message()], NOW)
     alice.expunge("INBOX", ALL, NOW)
@@ -107,6 +141,14 @@ def test_the_log_keeps_the_last_records(alice, store):
     kept = [change.modseq for change in alice.changes("INBOX", 0)]
     assert kept == list(range(kept[0], alice.mailbox("INBOX").highestmodseq + 1))
     assert 100 <= len(kept) < 200
+
+
+def test_the_log_keeps_the_last_records_of_a_mailbox_that_is_emptied_at_once(alice, store):
+    for number in range(130):
+        alice.deliver([message(f"{number}")], NOW)          # every other modseq: no change is ever an even one
+        assert alice.expunge("INBOX", ALL, NOW) == [number + 1]
+    assert len(alice.changes("INBOX", 0)) < 100
+    assert alice.vanished("INBOX", 0) == [(1, 130)]
 
 
 def test_a_removed_mailbox_gives_its_blobs_back(alice, store):

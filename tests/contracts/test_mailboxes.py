@@ -108,6 +108,17 @@ def test_subscription(alice):
     assert alice.mailbox("INBOX").subscribed == 1
 
 
+def test_the_subscription_of_a_name_that_another_mailbox_got_can_be_ended(alice):
+    alice.create("Work", NOW), alice.create("New", NOW)
+    alice.remove("Work", NOW)
+    alice.rename("New", "Work")
+    assert alice.subscriptions() == ["INBOX", "Work"]
+    alice.subscribe("Work", False)
+    assert alice.subscriptions() == ["INBOX"]
+    alice.subscribe("Work", True)
+    assert alice.subscriptions() == ["INBOX", "Work"]
+
+
 def test_remove_takes_the_messages_and_leaves_what_is_below(alice):
     alice.create("Work", NOW)
     alice.create("Work/2026", NOW)

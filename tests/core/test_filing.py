@@ -121,6 +121,36 @@ def test_copy_to_another_account(filing):
     assert messages[0].emailid == messages[1].emailid and messages[0].internaldate == NOW - 99
 
 
+def test_what_another_node_does_meanwhile_is_not_taken_for_ours(filing, monkeypatch):
+    put(filing, 3)
+    filing.mailboxes.account(BOB)
+    source, ours = type(filing.store.account(ALICE)), []
+
+    def meanwhile(method):
+        """Once, between our look at a mailbox and what locks its account, another message comes."""
+        original = getattr(source, method)
+
+        def faster(account, *arguments):
+            if ours:
+                ours.pop()
+                put(filing, 1, account.name, "INBOX" if account.name == BOB else "Archive")
+            return original(account, *arguments)
+        monkeypatch.setattr(source, method, faster)
+
+    meanwhile("deliver"), meanwhile("copy")
+    ours.append(True)
+    assert put(filing, 2, ALICE, "Archive")[1:] == (2, 2)
+    ours.append(True)
+    assert filing.copy(ALICE, "INBOX", [(1, 2)], ALICE, "Archive")[1:3] == ([(1, 2)], 5)
+    ours.append(True)
+    assert filing.copy(ALICE, "INBOX", [(1, 2)], BOB, "INBOX")[1:3] == ([(1, 2)], 2)
+    listed = source.states
+    monkeypatch.setattr(source, "states", lambda account, *which: (listed(account, *which), filing.expunge(ALICE, "INBOX", [(2, 2)], False))[0])
+    moved = filing.copy(ALICE, "INBOX", ALL, BOB, "INBOX", move=True)
+    monkeypatch.undo()
+    assert moved[1:3] == ([(1, 1), (3, 3)], 4) and len(state(filing, "INBOX", BOB)) == 5 and state(filing) == []
+
+
 def test_quota_of_copies(filing):
     put(filing, 2)                                                  # 18 octets
     refused("5.2.2", filing.copy, ALICE, "INBOX", ALL, ALICE, "Archive", quota=30)

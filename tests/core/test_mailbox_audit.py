@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
+from fancymail.core import mailbox_audit
 from fancymail.core.mailbox_audit import Books, MailboxAudit
 from fancymail.core.mailboxes import Mailboxes
 from fancymail.mail.mailbox import SEEN
 from fancymail.storage.blobs import FileBlobs
 from fancymail.storage.ports.mailboxes import Keep
+from fancymail.storage.sqlite.account import SqliteAccount
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
 
 ALICE = "alice@example.test"
@@ -76,6 +80,17 @@ def test_wrong_counters_are_mended_and_nothing_else(mailboxes, counter):
     assert look(mailboxes).miscounted == []
 
 
+@pytest.mark.parametrize("uidnext", [1, 2, 3])
+def test_a_uid_that_was_given_is_not_given_again(mailboxes, uidnext):
+    account = mailboxes.store.account(ALICE)
+    account.expunge("INBOX", [(2, 3)], NOW)
+    account.shard.execute(f"UPDATE mailbox SET uidnext = {uidnext} WHERE name = 'INBOX'")
+    books = look(mailboxes)
+    assert books.miscounted == [f"{ALICE}/INBOX"]
+    MailboxAudit(mailboxes).mend(books)
+    assert account.mailbox("INBOX").uidnext == 4 and look(mailboxes).miscounted == []
+
+
 def test_contents_that_nobody_names_go(mailboxes):
     incoming = mailboxes.blobs.incoming()
     incoming.write(b"of a process that died" * 4000)
@@ -85,3 +100,45 @@ def test_contents_that_nobody_names_go(mailboxes):
     assert books.unnamed == [blob.hash]
     assert MailboxAudit(mailboxes).mend(books) == {"recounted": 0, "contents_removed": 1, "missing": 0}
     assert look(mailboxes).told()["unnamed"] == 0 and look(mailboxes, contents=True).missing == []
+
+
+def test_a_mailbox_that_is_removed_meanwhile_is_no_trouble(mailboxes, monkeypatch):
+    monkeypatch.setattr(mailbox_audit, "PIECE", 1)
+    account, books = mailboxes.store.account(ALICE), Books()
+    account.create("Work", NOW)
+    account.copy("INBOX", [(1, 3)], "Work", NOW)
+    for _ in MailboxAudit(mailboxes).look(books, False):
+        if books.messages == 6 and account.mailbox("Work"):
+            account.remove("Work", NOW)
+    assert (books.accounts, books.mailboxes, books.missing, books.miscounted) == (1, 7, [], [])
+
+
+def test_what_comes_from_another_node_meanwhile_is_not_miscounted(mailboxes, monkeypatch):
+    sizes, meanwhile = SqliteAccount.sizes, ["INBOX", "INBOX", "Work"]
+
+    def sizes_later(account, name):
+        if meanwhile and account.mailbox(name).name == meanwhile[0]:
+            if meanwhile.pop(0) == "INBOX":
+                account.copy(name, [(1, 1)], name, NOW)
+            else:
+                account.remove(name, NOW)
+        return sizes(account, name)
+    mailboxes.store.account(ALICE).create("Work", NOW)
+    monkeypatch.setattr(SqliteAccount, "sizes", sizes_later)
+    books = look(mailboxes)
+    assert not meanwhile and (books.miscounted, books.messages) == ([], 5)
+
+
+@pytest.mark.parametrize("error, lost", [(OSError("the object store refuses"), False), (OSError(errno.EMFILE, "too many"), False),
+                                         (OSError(errno.EIO, "bad sector"), True)], ids=str)
+@pytest.mark.parametrize("contents", [False, True])
+def test_what_nobody_can_read_now_is_not_called_lost(mailboxes, monkeypatch, error, lost, contents):
+    def refuse(*asked):
+        raise error
+    for call in ("read", "verify"):
+        monkeypatch.setattr(mailboxes.blobs, call, refuse)
+    if lost:
+        assert len(look(mailboxes, contents).missing) == 3
+    else:
+        with pytest.raises(OSError, match=error.args[-1]):
+            look(mailboxes, contents)

@@ -61,6 +61,17 @@ async def test_a_missing_file_is_named_and_given_up(house):
     assert house.take(9) == [other]
 
 
+async def test_what_was_popped_and_removed_is_settled_and_not_lost(house):
+    popped, kept = await house.pushed(), await house.pushed()
+    assert len(house.queue.take("incoming", 2, "", popped=True)) == 2
+    os.unlink(popped)
+    assert (await books(house)).missing == []
+    os.unlink(kept)
+    assert (await house.audit.mend(adopt=False))["lost"] == 0
+    found = await books(house)
+    assert (found.ended["removed"], found.ended["lost"], found.here["leased"], found.difference) == (2, 0, 0, 0)
+
+
 async def test_a_forgotten_slot_is_taken_in_when_told_to(house):
     path = house.written()
     assert (await books(house)).unknown == []                           # somebody may still be writing it
@@ -72,6 +83,14 @@ async def test_a_forgotten_slot_is_taken_in_when_told_to(house):
     assert house.take(9) == [path]
     await house.queue.push("incoming", path)                            # its writer comes late: it is there already
     assert (await books(house)).accepted == 1
+
+
+async def test_a_queue_that_is_configured_no_more_stays_in_the_books(house):
+    house.index.correct({("old", "accepted"): 2, ("old", "delivered"): 2})
+    house.restart()
+    house.audit = QueueAudit(house.queue)
+    found = await books(house, "old")
+    assert (found.accepted, found.ended["delivered"], found.difference, found.unknown) == (2, 2, 0, [])
 
 
 async def test_wrong_counters_are_counted_anew(house):

@@ -8,7 +8,7 @@ from hashlib import sha256
 import pytest
 
 from fancymail.mail.derived import VERSION, Derived
-from fancymail.storage.ports.mailboxes import Delivery
+from fancymail.storage.ports.mailboxes import Delivery, Keep
 from fancymail.storage.sqlite import fulltext
 from fancymail.storage.sqlite.fulltext import TextIndex
 from fancymail.storage.sqlite.mailboxes import SqliteMailboxes
@@ -124,8 +124,19 @@ async def test_let_go_and_taken_in_again(kit):
     assert kit.candidates("needle") == [1, 2] and await kit.find("needle") == [1]
     assert kit.fill() == 2
     kit.alice.forget(NOW)
-    kit.index.restart()
+    assert kit.fill() == 0
     assert [*kit.index.connections[0].execute("SELECT count(*) FROM indexed")] == [(0,)]
+
+
+async def test_all_that_is_no_more_goes_however_much_it_is(kit, monkeypatch):
+    monkeypatch.setattr(fulltext, "LOOKED", 3)
+    kit.put(*["needle"] * 10)
+    assert kit.fill() == 10
+    kit.alice.expunge("INBOX", [(2, 9)], NOW)
+    kit.store.purge(NOW + 1, Keep(expunged=0))
+    for _ in range(8):                  # twice round
+        kit.index.step()
+    assert [mid for mid, in kit.index.connections[0].execute("SELECT mid FROM indexed")] == [1, 10] and kit.candidates("needle") == [1, 10]
 
 
 async def test_another_version_begins_anew(kit):

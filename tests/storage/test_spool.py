@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -243,3 +244,21 @@ def test_the_new_name_of_what_moved_is_durable_before_its_old_one_is_gone(tmp_pa
     spool.sync([("outgoing", "c" * 26), ("incoming", "c" * 26)])
     assert set(synced) >= {place, target} and synced.index(target) < synced.index(place)
     spool.close()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_full_disk_is_not_filled_with_files_that_nobody_has(spool, monkeypatch, call):
+    refused, original = iter([False, True]), getattr(os, call)
+
+    def full(*arguments):
+        if call == "fsync" or next(refused, False):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*arguments)
+    monkeypatch.setattr(sync_module.Syncer, "filesystem", lambda syncer: False)
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError):
+        spool.prepare("incoming", 3)
+    monkeypatch.undo()
+    assert files(spool) == [] and spool.ready("incoming") == 0
+    spool.prepare("incoming", 3)
+    assert len(files(spool)) == spool.ready("incoming") == 3

@@ -17,7 +17,7 @@ from pathlib import Path
 from fancymail.base.settings import Paths
 from fancymail.core.filing import Filing
 from fancymail.core.mailbox_audit import Books, MailboxAudit
-from fancymail.core.mailboxes import Mailboxes, StoreFailed, uids_of
+from fancymail.core.mailboxes import Mailboxes, uids_of
 from fancymail.core.maildrops import InUse, Maildrops
 from fancymail.core.schedule import Schedule
 from fancymail.core.turn import Turn
@@ -53,6 +53,7 @@ IN_CHUNK = RAW_CHUNK // RECORD.size
 PACE = 0.01                             # seconds between two alerts about one account
 LEFT = 3600.0                           # seconds after which nobody brings a file any more that lies in `incoming`
 PURGE = 60.0                            # seconds between two looks for what may go
+GOING = 1.0                             # seconds between two slices of it when it is much
 SWEEP = 300.0                           # seconds between two parts of the blob store looked through for what a crash left
 
 
@@ -98,7 +99,8 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
                                  self.thread, self.log, self.counters, queue=options.queue, batch=options.batch,
                                  separator=self.settings.auth.tag_separator, later=self.derivation.wanted.set)
         self.metrics.gauges["maildrops"] = lambda: self.maildrops.sweep(self.loop.time())
-        self.quotas = Quotas(self.mailboxes, self.turn, self.recipients, super().alert, hostname, options.quota_warning, self.log)
+        self.quotas = Quotas(self.mailboxes, self.turn, self.uploads, self.recipients, super().alert, hostname, options.quota_warning,
+                             self.log)
         self.subscribe_to("auth", "accounts", self._accounts_changed)
         self.consumer = self.spawn(self.delivery.run(), "delivery")
         self.spawn(self.derivation.run(), "derivation")
@@ -317,11 +319,11 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     @verb
     async def purge(self) -> int:
         """Let go at once of what is due: old deleted messages, delivery records, contents without a message; answers how many contents."""
-        total = 0
         with refusals():
-            while gone := self.mailboxes.purge():
-                total += gone
+            total = self.mailboxes.purge()
+            while self.mailboxes.overdue():
                 await asyncio.sleep(0)
+                total += self.mailboxes.purge()
         return total
 
     @verb
@@ -436,28 +438,36 @@ class MailboxServer(ChangingVerbs, ReadingVerbs, Daemon):
     async def _purge(self) -> None:
         while True:
             await asyncio.sleep(PURGE)
-            self._watched(self.mailboxes.purge)
+            while self._watched(self.mailboxes.purge):
+                await asyncio.sleep(GOING)
 
     async def _sweep(self) -> None:
         """Look through one part of the blob store at a time: all of it in a day."""
         for part in chain.from_iterable(iter(lambda: range(self.blobs.parts), None)):
             await asyncio.sleep(SWEEP)
-            before = time.time() - self.settings.mailbox.blob_grace
-            stale = await self.loop.run_in_executor(self.readers, self.blobs.stale, part, before)
-            for some in _slices(stale, 500):
-                self._watched(lambda: self.mailboxes.unnamed(some))
-                await asyncio.sleep(0)
-            if self.cluster is not None:
-                await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
+            try:
+                await self._sweep_part(part)
+            except Exception as error:          # the next part may be looked through
+                self.log.exception("cannot tidy up", error)
 
-    def _watched(self, work) -> None:
+    async def _sweep_part(self, part: int) -> None:
+        before = time.time() - self.settings.mailbox.blob_grace
+        stale = await self.loop.run_in_executor(self.readers, self.blobs.stale, part, before)
+        for some in _slices(stale, 500):
+            self._watched(lambda: self.mailboxes.unnamed(some))
+            await asyncio.sleep(0)
+        if self.cluster is not None:
+            await self.loop.run_in_executor(self.readers, self.blobs.trim, self.settings.storage.cache)
+
+    def _watched(self, work) -> bool:
+        """Let contents go; whether more is due at once."""
         try:
-            gone = work()
-        except (StoreFailed, OSError) as error:
-            self.log.error("cannot tidy up", reason=str(error))
-            return
-        if gone:
-            self.counters["contents_removed"] += gone
+            if gone := work():
+                self.counters["contents_removed"] += gone
+            return self.mailboxes.overdue()
+        except Exception as error:              # whatever it is, the next time comes
+            self.log.exception("cannot tidy up", error)
+            return False
 
 
 def _folder(path: Path) -> Path:

@@ -95,7 +95,10 @@ class Derivation:
         """Derive whatever there is, then wait until somebody says that there is more."""
         while True:
             self.wanted.clear()
-            await self.complete(PAUSE)
+            try:
+                await self.complete(PAUSE)
+            except Exception as error:          # a database that is away for a while is no reason to derive nothing any more
+                self.log.exception("cannot be derived", error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(IDLE):
                     await self.wanted.wait()

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fancymail.base.log import Log
-from fancymail.storage.ports.mailboxes import StoreFailed
 from fancymail.storage.sqlite.database import DatabaseError
 from fancymail.storage.sqlite.fulltext import TextIndex, damaged
 
@@ -44,8 +43,8 @@ class Indexing:
                     looked = loop.time()
                     await loop.run_in_executor(self.thread, self._begin)
                 count = await loop.run_in_executor(self.thread, lambda: self.index.step())
-            except (StoreFailed, DatabaseError, OSError) as error:
-                self.log.error("not indexed", reason=str(error))
+            except Exception as error:          # whatever it is, it is tried again
+                self.log.error("not indexed", reason=f"{type(error).__name__}: {error}")
                 await loop.run_in_executor(self.thread, self._end)
                 await asyncio.sleep(TROUBLE)
                 continue

@@ -16,11 +16,13 @@ from fancymail.ipc.message import IpcError
 from fancymail.mail.dates import format_date
 from fancymail.mail.trace import made_here
 from fancymail.servers.mailbox.recipients import Recipients
+from fancymail.servers.mailbox.uploads import Uploads
 from fancymail.storage.ports.mailboxes import StoreFailed
 
 FULL = "full"                               # the topic
 WARNED = "/private/vendor/fancymail/quota-warned"
 GATHER = 0.2                                # seconds in which changes of an account are gathered
+TROUBLE = 30.0                              # seconds until all are looked at again when the mailboxes could not be read
 EASE = 0.05                                 # of the quota that has to be free again below the warning, before there is another
 
 _LETTER = """From: Mail system <postmaster@{domain}>\r
@@ -44,9 +46,9 @@ empty the Trash folder.\r
 class Quotas:
     """Over the mailboxes; `recipients` knows quotas, `alert` tells who watches, `warn` is a share of the quota (1: nobody is warned)."""
 
-    def __init__(self, mailboxes: Mailboxes, turn: Turn, recipients: Recipients, alert: Callable[[str], None], hostname: str, warn: float,
-                 log: Log) -> None:
-        self.mailboxes, self.turn, self.recipients, self.alert = mailboxes, turn, recipients, alert
+    def __init__(self, mailboxes: Mailboxes, turn: Turn, uploads: Uploads, recipients: Recipients, alert: Callable[[str], None], hostname: str,
+                 warn: float, log: Log) -> None:
+        self.mailboxes, self.turn, self.uploads, self.recipients, self.alert = mailboxes, turn, uploads, recipients, alert
         self.hostname, self.warn, self.log = hostname, warn, log
         self.full: set[str] = set()
         self._changed: set[str] = set()
@@ -64,17 +66,26 @@ class Quotas:
         self._more.set()
 
     async def run(self) -> None:
-        """Look at those that changed; at the beginning, at all."""
+        """Look at those that changed; at the beginning, at all. Whatever happens, it goes on."""
         while True:
             self._more.clear()
-            if self._all:
-                self._all = False
-                self._changed.update(self.mailboxes.store.accounts())
-            accounts, self._changed = self._changed, set()
-            for account in sorted(accounts):
-                await self._check(account)
+            try:
+                await self._look_through()
+            except Exception as error:
+                self.log.exception("quotas not known", error)
+                self._all = True
+                await asyncio.sleep(TROUBLE)
+                continue
             await asyncio.sleep(GATHER)
             await self._more.wait()
+
+    async def _look_through(self) -> None:
+        if self._all:
+            self._changed.update(self.mailboxes.store.accounts())
+            self._all = False
+        accounts, self._changed = self._changed, set()
+        for account in sorted(accounts):
+            await self._check(account)
 
     async def _check(self, account: str) -> None:
         try:
@@ -107,7 +118,11 @@ class Quotas:
         content = made_here(self.hostname, f"quota{now}", now) + _LETTER.format(
             domain=account.rpartition("@")[2], account=account, percent=used * 100 // quota, date=format_date(now), number=now,
             used=used >> 20, quota=quota >> 20).encode()
-        blob = self.mailboxes.stowage.keep(content)         # a small one: its row brings it to the disk
-        await self.turn.run(lambda: self.mailboxes.append(account, "", blob, content))
+        stowage = self.mailboxes.stowage
+        blob = await self.uploads.keep(lambda: stowage.keep(content))       # small as it is, in a cluster it may be an object
+        try:
+            await self.turn.run(lambda: self.mailboxes.append(account, "", blob, content))
+        finally:
+            stowage.release([blob])
         self.log.info("warned", account=account, octets=used, quota=quota)
         self.alert(account)

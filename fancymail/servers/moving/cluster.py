@@ -80,9 +80,10 @@ class Cluster:
         return self.mark.leave()
 
     def keep_on(self) -> None:
-        """Now and then, once `keep` was said."""
+        """Now and then, once `keep` was said. Raises DatabaseError when nodes were not kept all the time."""
         if self._kept and time.monotonic() - self._kept > LEASE / 6:
-            self.keep()
+            self._kept = time.monotonic()
+            self.mark.stay()
 
     def left(self) -> None:
         """From now on this is not the mail any more. Raises DatabaseError."""

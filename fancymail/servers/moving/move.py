@@ -100,7 +100,7 @@ class Move:
         self.running.update(name.encode() + now)
         if self.journal.account(name) == now:
             return None, count, True
-        mirror = Mirror(account, self.target.mail.account(name), self.freight, told)
+        mirror = Mirror(account, self.target.mail.account(name), self.freight, lambda more: (self.source.keep_on(), told(more)))
         try:
             done = mirror.run(found)
         except Differs as error:

@@ -306,8 +306,8 @@ class QueueServer(OperatorVerbs, Daemon):
             try:
                 self.index.renew()
                 with self.alone:
-                    if self.loop.time() - renewed > lease:
-                        self.manager.recount()
+                    if self.loop.time() - renewed > lease:          # others may have taken what was ours
+                        shaken = MENDED
                     renewed = self.loop.time()
                     if shaken >= MENDED:
                         self.manager.mend()

@@ -140,6 +140,10 @@ class MemoryMailboxes:
             del self.garbage[blob]
         return [blob for blob in due if blob not in named]
 
+    def overdue(self, now: int, keep: Keep) -> bool:
+        """Whether anything is left: all goes at once."""
+        return False
+
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
         """Those that some message names."""
         return set(blobs) & {msg.blob for msg in self.msgs.values() if msg.content is None}
@@ -217,13 +221,13 @@ class MemoryAccount:
             self._put(box._replace(subscribed=int(subscribed)))
         elif subscribed:
             self.store.wishes[self.name, name] = 1
-        else:
+        if not subscribed:
             self.store.wishes.pop((self.name, name), None)
 
     def subscriptions(self) -> list[str]:
         """Subscribed names."""
-        return sorted([box.name for box in self.mailboxes() if box.subscribed]
-                      + [name for account, name in self.store.wishes if account == self.name])
+        return sorted({*(box.name for box in self.mailboxes() if box.subscribed),
+                       *(name for account, name in self.store.wishes if account == self.name)})
 
     def metadata(self, name: Name | None) -> dict[str, bytes]:
         """Entries of a mailbox, or of the account."""

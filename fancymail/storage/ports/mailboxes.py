@@ -247,9 +247,10 @@ class MailboxStore(Protocol):
     def ungrant(self, identifier: str) -> None: """Take somebody from all access lists: the account is no more."""
 
     def purge(self, now: int, keep: Keep) -> list[bytes]:
-        """Let go of some of what is older than `keep` says: call it now and then, and again when it returned much.
+        """Let go of some of what is older than `keep` says: call it now and then, and again as long as something is `overdue`.
 
         Returns the blobs whose last reference went longer than `keep.blobs` ago and that nothing names now: unlink them at once."""
 
+    def overdue(self, now: int, keep: Keep) -> bool: """Whether there is anything left that `purge` would let go of now."""
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]: """Those of the blobs that some message still names."""
     def close(self) -> None: """Everything committed is on disk already; let go of the files."""

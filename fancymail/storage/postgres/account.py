@@ -31,7 +31,7 @@ MARKED = f"(count(*) FILTER (WHERE flags & {DELETED} <> 0))"
 
 CHANGES_KEPT = 1000             # records of the change log of each mailbox, at least
 VANISHED_KEPT = 10_000          # ranges of expunged UIDs of each mailbox; a client that asks for older ones reads the mailbox anew
-TRIM = 64                       # changes between two looks whether a history is too long
+TRIM = 64                       # modseqs between two looks whether a history is too long
 
 
 class PostgresAccount(Annotations):
@@ -299,13 +299,13 @@ class PostgresAccount(Annotations):
         self.db.rows("UPDATE mailbox SET uidnext = $3, highestmodseq = highestmodseq + 1, messages = messages + $4, unseen = unseen + $5, "
                      "deleted = deleted + $6, octets = octets + $7 WHERE account = $1 AND id = $2",
                      account, box.id, uidnext, messages, unseen, deleted, octets)
+        if (modseq := box.highestmodseq + 1) % TRIM == 0:
+            self._trim(account, box.id, modseq)
 
     def _changed(self, account: int, box: Mailbox, change: Change, messages: int, unseen: int, deleted: int, octets: int) -> None:
         self._count(account, box, messages, unseen, deleted, octets, box.uidnext)
         self.db.rows("INSERT INTO change VALUES ($1, $2, $3, $4, $5, $6, $7)", account, box.id, change.modseq, change.kind, uidset.text(change.uids),
                      change.add, change.remove)
-        if change.modseq % TRIM == 0:
-            self._trim(account, box.id, change.modseq)
 
     def _trim(self, account: int, mailbox: int, modseq: int) -> None:
         """Keep the histories of a mailbox bounded, and say how far back they still reach."""

@@ -37,7 +37,7 @@ class Annotations:
             self.db.rows("UPDATE mailbox SET subscribed = $3 WHERE account = $1 AND id = $2", account, box.id, int(subscribed))
         elif subscribed:
             self.db.rows("INSERT INTO subscription VALUES ($1, $2) ON CONFLICT DO NOTHING", account, name)
-        else:
+        if not subscribed:              # a mailbox may have got the name of one that is gone
             self.db.rows("DELETE FROM subscription WHERE account = $1 AND name = $2", account, name)
 
     def subscriptions(self) -> list[str]:
@@ -94,7 +94,8 @@ class Annotations:
         account = self.lock()
         for box in self.mailboxes():
             counts = self.db.one(f"""SELECT count(*), count(*) FILTER (WHERE flags & {SEEN} = 0), count(*) FILTER (WHERE flags & {DELETED} <> 0),
-                coalesce(sum({SIZE}), 0)::bigint, coalesce(max(uid), 0) + 1, coalesce(max(modseq), 0)
+                coalesce(sum({SIZE}), 0)::bigint, greatest(max(uid), (SELECT max(uid) FROM tomb WHERE account = $1 AND mailbox = $2),
+                (SELECT max(last) FROM vanished WHERE account = $1 AND mailbox = $2), 0) + 1, coalesce(max(modseq), 0)
                 FROM state {JOINED.format("state")} WHERE state.account = $1 AND mailbox = $2""", account, box.id)
             self.db.rows("UPDATE mailbox SET messages = $3, unseen = $4, deleted = $5, octets = $6, uidnext = greatest(uidnext, $7), "
                          "highestmodseq = greatest(highestmodseq, $8) + 1, vanish_floor = greatest(highestmodseq, $8) + 1 "

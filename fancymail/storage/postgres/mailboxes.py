@@ -77,6 +77,13 @@ class PostgresMailboxes:
         """Let go of what is older than `keep` says; see the port. Several nodes may do so at the same time."""
         return self.db.retried(lambda: self._purge(now, keep))
 
+    def overdue(self, now: int, keep: Keep) -> bool:
+        """Whether anything is older than `keep` says."""
+        return self.db.one("SELECT EXISTS (SELECT 1 FROM tomb WHERE expunged < $1) OR EXISTS (SELECT 1 FROM removed WHERE at < $1) "
+                           "OR EXISTS (SELECT 1 FROM delivered WHERE at < $2) OR EXISTS (SELECT 1 FROM garbage WHERE since <= $3) "
+                           "OR EXISTS (SELECT 1 FROM doomed WHERE gone IS NULL AND at <= $4)",
+                           now - keep.expunged, now - keep.delivered, now - keep.blobs, now - self.settle)[0]
+
     def _purge(self, now: int, keep: Keep) -> list[bytes]:
         rows = self.db.rows(f"DELETE FROM tomb WHERE (account, mailbox, uid) IN (SELECT account, mailbox, uid FROM tomb WHERE expunged < $1 "
                             f"ORDER BY expunged LIMIT {SLICE} FOR UPDATE SKIP LOCKED) RETURNING account, mid", now - keep.expunged)

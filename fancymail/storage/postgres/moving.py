@@ -180,6 +180,7 @@ def _letter(row: tuple) -> Letter:
 
 ARRIVING, ARRIVED, LEAVING, LEFT = "arriving", "arrived", "leaving", "left"
 MOVER = "migrate"               # the node that has the messages of queues until a node takes them over
+LAPSED = "this took so long that nodes were allowed to start again: begin once more"
 LEASE = 60                      # seconds that the last part of a move out keeps nodes away after it was heard of last
 
 
@@ -220,6 +221,13 @@ class PostgresMark:
                      "WHERE moving.phase = $2", self.id, LEAVING, LEASE)
         return self.alive()
 
+    @transactional
+    def stay(self) -> None:
+        """Keep them from it for as long again. Raises DatabaseError when that was over: who began meanwhile may have changed what was looked at."""
+        if not self.db.rows("UPDATE moving SET until = now() + $3 * interval '1 second' WHERE id = $1 AND phase = $2 AND until > now() RETURNING 1",
+                            self.id, LEAVING, LEASE) and self.phase() != LEFT:
+            raise DatabaseError(LAPSED)
+
     def alive(self) -> list[str]:
         """Nodes that run."""
         return [name for name, in self.db.rows("SELECT name FROM node WHERE until > now() AND name <> $1 ORDER BY name", MOVER)]
@@ -231,7 +239,7 @@ class PostgresMark:
             return
         if not self.db.rows("UPDATE moving SET phase = $2, until = 'infinity' WHERE id = $1 AND phase = $3 AND until > now() RETURNING 1",
                             self.id, LEFT, LEAVING):
-            raise DatabaseError("this took so long that nodes were allowed to start again: begin once more")
+            raise DatabaseError(LAPSED)
 
     @transactional
     def arrived(self) -> None:

@@ -28,7 +28,7 @@ WHOLE = "JOIN msg USING (mid) LEFT JOIN content ON content.number = msg.content"
 
 CHANGES_KEPT = 1000             # records of the change log of each mailbox, at least
 VANISHED_KEPT = 10_000          # ranges of expunged UIDs of each mailbox; a client that asks for older ones reads the mailbox anew
-TRIM = 64                       # changes between two looks whether a history is too long
+TRIM = 64                       # modseqs between two looks whether a history is too long
 
 
 class SqliteAccount(Annotations):
@@ -294,13 +294,13 @@ class SqliteAccount(Annotations):
     def _count(self, box: Mailbox, messages: int, unseen: int, deleted: int, octets: int, uidnext: int) -> None:
         self.shard.execute("UPDATE mailbox SET uidnext = ?, highestmodseq = highestmodseq + 1, messages = messages + ?, unseen = unseen + ?, "
                            "deleted = deleted + ?, octets = octets + ? WHERE id = ?", (uidnext, messages, unseen, deleted, octets, box.id))
+        if (modseq := box.highestmodseq + 1) % TRIM == 0:
+            self._trim(box.id, modseq)
 
     def _changed(self, box: Mailbox, change: Change, messages: int, unseen: int, deleted: int, octets: int) -> None:
         self._count(box, messages, unseen, deleted, octets, box.uidnext)
         self.shard.execute("INSERT INTO change VALUES (?, ?, ?, ?, ?, ?)",
                            (box.id, change.modseq, change.kind, uidset.text(change.uids), change.add, change.remove))
-        if change.modseq % TRIM == 0:
-            self._trim(box.id, change.modseq)
 
     def _trim(self, mailbox: int, modseq: int) -> None:
         """Keep the histories of a mailbox bounded, and say how far back they still reach."""

@@ -17,6 +17,8 @@ from fancymail.storage.sqlite.shard import Shard
 MAILBOX = ", ".join(f"mailbox.{column}" for column in Mailbox._fields)
 SIZE = "length + octet_length(prefix)"
 LACKING = "NOT EXISTS (SELECT 1 FROM derived WHERE derived.mid = msg.mid AND derived.version = ?)"
+LAST_GONE = ("SELECT max(ifnull((SELECT max(uid) FROM tomb WHERE mailbox = ?1), 0), "
+             "ifnull((SELECT max(last) FROM vanished WHERE mailbox = ?1), 0))")
 UNDERIVED = "msg.mid, blob, length, prefix, internaldate, octets FROM msg LEFT JOIN content ON content.number = msg.content"
 
 
@@ -36,7 +38,7 @@ class Annotations:
                 shard.execute("UPDATE mailbox SET subscribed = ? WHERE id = ?", (int(subscribed), box.id))
             elif subscribed:
                 shard.execute("INSERT INTO subscription VALUES (?, ?) ON CONFLICT DO NOTHING", (self._account(), name))
-            else:
+            if not subscribed:          # a mailbox may have got the name of one that is gone
                 shard.execute("DELETE FROM subscription WHERE account = ? AND name = ?", (self._account(), name))
 
     def subscriptions(self) -> list[str]:
@@ -90,9 +92,9 @@ class Annotations:
             account = self._account()
             for box in self.mailboxes():
                 sizes = dict(shard.execute(f"SELECT uid, {SIZE} FROM entry JOIN msg USING (mid) WHERE mailbox = ?", (box.id,)))
-                states = self._matched(box, sizes)
+                states, (gone,) = self._matched(box, sizes), shard.one(LAST_GONE, (box.id,))
                 counts = (len(states), sum(not state.flags & SEEN for state in states), sum(bool(state.flags & DELETED) for state in states),
-                          sum(sizes.values()), max(sizes, default=0) + 1, max((state.modseq for state in states), default=0))
+                          sum(sizes.values()), max([gone, *sizes]) + 1, max((state.modseq for state in states), default=0))
                 shard.execute("UPDATE mailbox SET messages = ?1, unseen = ?2, deleted = ?3, octets = ?4, uidnext = max(uidnext, ?5), "
                               "highestmodseq = max(highestmodseq, ?6) + 1, vanish_floor = max(highestmodseq, ?6) + 1 WHERE id = ?7",
                               (*counts, box.id))

@@ -30,11 +30,13 @@ STEPS = (
 FEW = 50                        # messages of one step
 LONGEST = 200_000               # characters of a text that is indexed
 MOST_TRIGRAMS = 40              # of one word that are asked for
-GONE = 500                      # rows of messages that are no more, deleted at a time
+LOOKED = 500                    # rows of one step that are looked at whether their messages are still there
 
 _NEXT = """SELECT msg.mid, msg.emailid, text.header, text.body FROM shard.msg JOIN shard.text ON text.mid = msg.mid
     WHERE msg.mid > ? AND NOT EXISTS (SELECT 1 FROM indexed WHERE indexed.mid = msg.mid AND indexed.emailid = msg.emailid)
     AND msg.account IN (SELECT account FROM shard.mailbox GROUP BY account HAVING sum(messages) >= ?) ORDER BY msg.mid LIMIT ?"""
+
+_KEPT = "SELECT mid, EXISTS (SELECT 1 FROM shard.msg WHERE msg.mid = indexed.mid) FROM indexed WHERE mid > ? ORDER BY mid LIMIT ?"
 
 
 def path_of(shard: Path) -> Path:
@@ -75,6 +77,7 @@ class TextIndex:
         self.least = least          # messages that an account must have
         self.connections: list[apsw.Connection] = []
         self.after = [0] * shards   # up to this message all were looked at
+        self.kept = [0] * shards    # up to this one the index was looked through for messages that are no more
         for number in range(shards):
             shard = Path(directory) / f"shard-{number}.db"
             connection = open_database(path_of(shard), STEPS, cache=4 << 20, synchronous="NORMAL")
@@ -84,18 +87,13 @@ class TextIndex:
             self.connections.append(connection)
 
     def step(self) -> int:
-        """Take in some messages; how many."""
+        """Take in some messages, and let go of some that are no more; how many were taken in."""
         with failing():
             return sum(self._step(number) for number in range(len(self.connections)))
 
     def restart(self) -> None:
-        """Look at all messages again whether they are in the index, and let go of those that are no more."""
+        """Look at all messages again whether they are in the index."""
         self.after = [0] * len(self.connections)
-        for connection in self.connections:
-            with failing():
-                gone = connection.execute("SELECT mid FROM indexed WHERE mid NOT IN (SELECT mid FROM shard.msg) LIMIT ?", (GONE,)).fetchall()
-                with transaction(connection):
-                    self._delete(connection, [mid for (mid,) in gone])
 
     def forget(self, account: str) -> None:
         """Take an account's messages in again."""
@@ -115,6 +113,7 @@ class TextIndex:
 
     def _step(self, number: int) -> int:
         connection = self.connections[number]
+        self._let_go(number, connection)
         rows = connection.execute(_NEXT, (self.after[number], self.least, FEW)).fetchall()
         if not rows:
             return 0
@@ -127,6 +126,14 @@ class TextIndex:
                     connection.execute("INSERT INTO indexed VALUES (?, ?)", (mid, emailid))
         self.after[number] = rows[-1][0]
         return len(rows)
+
+    def _let_go(self, number: int, connection: apsw.Connection) -> None:
+        """Go on looking through the index for messages that are no more; at its end, from its beginning."""
+        rows = connection.execute(_KEPT, (self.kept[number], LOOKED)).fetchall()
+        self.kept[number] = rows[-1][0] if len(rows) == LOOKED else 0
+        if gone := [mid for mid, there in rows if not there]:
+            with transaction(connection):
+                self._delete(connection, gone)
 
     @staticmethod
     def _delete(connection: apsw.Connection, mids: Sequence[int]) -> None:

@@ -97,12 +97,23 @@ class SqliteMailboxes:
                 _delete(shard, "removed", "mailbox", "at", now - keep.expunged, "at")
                 _delete(shard, "delivered", "received, queue_id, recipient", "at", now - keep.delivered, "at")
                 due += [blob for (blob,) in _delete(shard, "garbage", "blob", "since", now - keep.blobs + 1, "blob")]
-        named = self.referenced(due)
-        return [blob for blob in dict.fromkeys(due) if blob not in named]
+        stay = self.referenced(due) | self._garbage(due)
+        return [blob for blob in dict.fromkeys(due) if blob not in stay]
+
+    def overdue(self, now: int, keep: Keep) -> bool:
+        """Whether anything is older than `keep` says."""
+        ages = (("tomb", "expunged", keep.expunged), ("removed", "at", keep.expunged), ("delivered", "at", keep.delivered),
+                ("garbage", "since", keep.blobs - 1))
+        return any(shard.one(f"SELECT 1 FROM {table} WHERE {column} < ? LIMIT 1", (now - age,)) for shard in self.shards
+                   for table, column, age in ages)
 
     def referenced(self, blobs: Iterable[bytes]) -> set[bytes]:
         """Those that some message names."""
         return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM msg WHERE blob = ? AND content IS NULL", (blob,))}
+
+    def _garbage(self, blobs: Iterable[bytes]) -> set[bytes]:
+        """Those that another shard let go of later: it will say when their time has come."""
+        return {blob for blob in blobs for shard in self.shards if shard.one("SELECT 1 FROM garbage WHERE blob = ?", (blob,))}
 
     def crowded(self) -> list[Shard]:
         """The shards whose logs are worth to be copied back."""

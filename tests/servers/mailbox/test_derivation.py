@@ -142,3 +142,25 @@ async def test_a_store_that_fails_is_said_and_the_next_ones_are_derived(world):
     await world.append(letter(2))
     await world.derivation.write()
     assert await world.derivation.complete() == 1 and await world.subjects() == ["number 1", "number 2"]
+
+
+async def test_a_store_that_fails_for_a_while_does_not_end_the_work_behind(world):
+    await world.append(letter(1))
+    world.derivation._due.clear()
+    failing = iter([StoreFailed("the database is away")])
+    complete = world.derivation.complete
+
+    async def first_not(pause: float) -> int:
+        for error in failing:
+            raise error
+        return await complete(pause)
+    world.derivation.complete = first_not
+    running = asyncio.create_task(world.derivation.run())
+    async with asyncio.timeout(20):
+        while not world.log.errors:
+            await asyncio.sleep(0)
+        world.derivation.wanted.set()
+        while world.lacking():
+            await asyncio.sleep(0)
+    running.cancel()
+    assert world.log.errors == ["cannot be derived"]

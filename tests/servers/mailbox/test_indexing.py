@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import apsw
+
 from fancymail.mail.uidset import LARGEST
 from fancymail.servers.asking.reader import VerbReader
 from fancymail.servers.asking.store import Letter, MailStore
@@ -41,6 +43,25 @@ async def test_what_comes_is_indexed(tmp_path, monkeypatch):
             await until(lambda: daemon.indexing.count == 4)
             assert await box.matching(["hay"], "text", [(1, LARGEST)]) == [2]
     assert (tmp_path / "mail/text-0.db").exists()
+
+
+async def test_a_failure_that_nobody_foresaw_is_no_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(indexing, "IDLE", 0.01)
+    monkeypatch.setattr(indexing, "TROUBLE", 0.01)
+    failing, begin = iter([apsw.CantOpenError("unable to open database file")]), indexing.Indexing._begin
+
+    def first_not(self) -> None:
+        for error in failing:
+            raise error
+        begin(self)
+    monkeypatch.setattr(indexing.Indexing, "_begin", first_not)
+    async with running(MailboxServer, tmp_path, {"log": {"console": "never"}, "mailbox": {"search-index": 0}}) as daemon:
+        daemon.recipients.find = found
+        with operator(tmp_path, "mailbox") as door:
+            store = MailStore(lambda name, verb, *words, timeout: door.call(verb, *words, timeout=timeout))
+            await store.append(ALICE, "INBOX", [Letter(b"Subject: a\r\n\r\nneedle\r\n", 1)])
+            await until(lambda: daemon.indexing.count == 1)
+            assert next(failing, None) is None
 
 
 async def test_a_broken_index_stops_nothing(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import struct
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -11,10 +12,12 @@ import pytest
 from fancymail.ipc.message import IpcError
 from fancymail.mail.envelope import Envelope, Recipient
 from fancymail.servers.auth.daemon import AuthServer
+from fancymail.servers.mailbox import daemon as daemon_module
 from fancymail.servers.mailbox.daemon import MailboxServer
 from fancymail.servers.queue.daemon import QueueServer
 from fancymail.storage.ports.mailboxes import Delivery
 from fancymail.storage.slots import write_slot
+from fancymail.storage.sqlite import mailboxes as sqlite_mailboxes
 from tests.servers_kit import operator, running
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -341,6 +344,33 @@ async def test_purge_now(suite):
     assert await suite.mailbox.call("purge") == [b"0"]
     suite.daemon.mailboxes.keep = suite.daemon.mailboxes.keep._replace(expunged=-1, blobs=0)
     assert await suite.mailbox.call("purge") == [b"1"]
+
+
+async def test_purge_ends_when_nothing_is_due_any_more(suite, monkeypatch):
+    monkeypatch.setattr(sqlite_mailboxes, "SLICE", 2)
+    for _ in range(5):
+        await suite.mailbox.write_raw("store", ALICE, "", len(MESSAGE), content=MESSAGE)
+    await suite.mailbox.call("expunge", ALICE, "1:5")
+    suite.daemon.mailboxes.keep = suite.daemon.mailboxes.keep._replace(expunged=-1, blobs=0)
+    assert await suite.mailbox.call("purge") == [b"0"]          # small ones are no contents of their own
+    assert suite.daemon.records.account(ALICE).kept("INBOX", [(1, 9)]) == []
+
+
+async def test_a_part_that_cannot_be_listed_keeps_nobody_from_the_next_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon_module, "SWEEP", 0.0)
+    async with running(MailboxServer, tmp_path, TABLES) as daemon:
+        looked, last = [], asyncio.Event()
+
+        def stale(part: int, before: float) -> list[bytes]:
+            looked.append(part)
+            if len(looked) == 1:
+                raise OSError(errno.EMFILE, "Too many open files")
+            daemon.loop.call_soon_threadsafe(last.set)
+            return []
+        monkeypatch.setattr(daemon.blobs, "stale", stale)
+        async with asyncio.timeout(20):
+            await last.wait()
+        assert looked[1] == (looked[0] + 1) % daemon.blobs.parts
 
 
 async def test_a_lost_content_is_an_error_and_no_end(suite, tmp_path):

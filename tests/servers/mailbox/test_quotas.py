@@ -7,9 +7,11 @@ import asyncio
 import pytest
 
 from fancymail.mail.uidset import LARGEST
+from fancymail.servers.mailbox import quotas
 from fancymail.servers.asking.store import Letter, MailStore
 from fancymail.servers.mailbox.daemon import MailboxServer
 from fancymail.servers.mailbox.recipients import Account
+from fancymail.storage.ports.mailboxes import StoreFailed
 from tests.servers_kit import operator, running
 
 ALICE, BOB = "alice@example.test", "bob@example.test"
@@ -72,3 +74,30 @@ async def test_another_quota_is_noticed(kit):
     assert kit.full() == [ALICE]                # until it looks
     kit.daemon.quotas.look_at_all()
     await kit.until(lambda: kit.full() == [])
+
+
+async def test_a_store_that_fails_for_a_while_is_asked_again(kit, monkeypatch):
+    monkeypatch.setattr(quotas, "TROUBLE", 0.01)
+    store, failed = kit.daemon.records, []
+
+    def away(name: str):
+        if len(failed) < 2:
+            failed.append(name)
+            raise StoreFailed("the database is away")
+        return account(name)
+    await kit.store.append(ALICE, "Archive", [Letter(b"x" * 50_000, 1)])
+    account = store.account
+    monkeypatch.setattr(store, "account", away)
+    kit.quotas[ALICE] = 40_000
+    kit.daemon.quotas.look(ALICE)
+    await kit.until(lambda: kit.full() == [ALICE])
+    assert failed
+
+
+async def test_a_warning_is_durable_before_its_row_where_nothing_is_small(kit):
+    kit.daemon.mailboxes.stowage.small = 0
+    await kit.store.append(ALICE, "Archive", [Letter(b"x" * 90_500, 1)])
+    await kit.until(lambda: len(kit.letters()) == 1)
+    await kit.until(lambda: not kit.daemon.blobs._pins)
+    assert kit.daemon.blobs._written == {}
+    assert b"Subject: Your mailbox is 90 percent full" in kit.letters()[0]
