@@ -59,7 +59,8 @@ async def child(state: Path, crash: str = ""):
 
 def write_settings(house: House, state: Path) -> None:
     options = "\n".join(f"{name} = {_toml(value)}" for name, value in house.options.items())
-    (state / "fancymail.toml").write_text(f'[server]\nhostname = "us.test"\n[ipc]\npoll-interval = 0.2\n[smtpout]\n{options}\n')
+    # As root it would become a user of its own, to whom the daemons of this process have opened nothing.
+    (state / "fancymail.toml").write_text(f'[server]\nhostname = "us.test"\nown-users = "off"\n[ipc]\npoll-interval = 0.2\n[smtpout]\n{options}\n')
 
 
 def _toml(value: object) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -69,11 +70,16 @@ def lines() -> list[tuple[str, str, str]]:
 
 
 @pytest.fixture(scope="module")
-def dovecot(tmp_path_factory):
+def folder():
+    """One that Dovecot's user may enter; pytest's own are root's alone, and stay so: what is started there finds out whether others may enter."""
+    with tempfile.TemporaryDirectory(prefix="fancymail-oracle-") as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def dovecot(folder):
     peers = pytest.importorskip("bench.peers")
-    folder = tmp_path_factory.mktemp("dovecot")
-    for part in (folder, *folder.parents[:3]):
-        part.chmod(part.stat().st_mode | 0o055)
     running = peers.Dovecot(folder)
     running.start()
     try:
