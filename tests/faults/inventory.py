@@ -30,11 +30,12 @@ ASIDE = {"dead": "dead", "corrupt": "corrupt"}         # by state: where else th
 
 @dataclass
 class Holdings:
-    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `torn`: ids whose slot is not whole; `wrong`: what the
-    audit and fsck say."""
+    """`messages`: (recipient, content) of every copy; `queued`: id -> (queue, state); `aside`: ids whose slot is where those set aside lie;
+    `torn`: ids whose slot is not whole; `wrong`: what the audit and fsck say."""
 
     messages: list[tuple[str, bytes]] = field(default_factory=list)
     queued: dict[str, tuple[str, str]] = field(default_factory=dict)
+    aside: set[str] = field(default_factory=set)
     torn: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     aliases: set[str] = field(default_factory=set)
@@ -54,7 +55,10 @@ async def inventory(state: Path) -> Holdings:
             for name in QUEUES:
                 for row in (await queue.rows("messages", name, 10_000))[1]:
                     holdings.queued[row.text(0)] = name, row.text(1)
-                    _look([state / "queues" / place / row.text(0) for place in (ASIDE.get(row.text(1), name), name)], holdings)
+                    places = [state / "queues" / place / row.text(0) for place in (ASIDE.get(row.text(1), name), name)]
+                    _look(places, holdings)
+                    if row.text(1) in ASIDE and places[0].exists():
+                        holdings.aside.add(row.text(0))
             holdings.wrong = await audited(state, queue)
     return holdings
 

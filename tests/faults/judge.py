@@ -63,6 +63,8 @@ class Book:
         for id in self.said["aside"]:
             if found.queued.get(id, ("", ""))[1] != "dead":
                 yield f"not aside any more: {id}"
+            elif id not in found.aside:
+                yield f"said to be aside, and in its queue still: {id}"
         for id in self.said["dropped"]:
             if id in found.queued:
                 yield f"dropped, and here again: {id}"
