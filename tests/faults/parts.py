@@ -22,7 +22,7 @@ from fancymail.storage.migrations import Step
 from fancymail.storage.ports.queue import Entry
 from fancymail.storage.sqlite.accounts import SqliteAccounts
 from fancymail.storage.sqlite.database import open_database, transaction
-from fancymail.storage.sqlite.queue import SqliteQueueIndex
+from fancymail.storage.sqlite.queue import SqliteQueueIndex, set_aside
 from fancymail.storage.sync import Syncer
 from tests.faults.crash_states import Record
 from tests.faults.ledger import Ledger
@@ -64,6 +64,19 @@ def look_index(folder: Path) -> set[str]:
         return index.known(id * 26 for id in "abc")
 
 
+def live_aside(folder: Path, keep: Keep) -> None:
+    """A damaged index, put aside: what begins anew begins without it, or would go on with what is damaged."""
+    SqliteQueueIndex(folder / "index.db").close()
+    descriptor = os.open(folder, os.O_RDONLY)
+    Syncer(descriptor).everything()
+    set_aside(folder / "index.db")
+    keep("aside")
+
+
+def look_aside(folder: Path) -> set[str]:
+    return {"aside"} if not (folder / "index.db").exists() and (folder / "index.db.damaged").exists() else set()
+
+
 def live_blobs(folder: Path, keep: Keep) -> None:
     """A content in a store that is new, in a folder that is not."""
     with closing(FileBlobs(folder / "blobs")) as blobs:
@@ -95,7 +108,7 @@ def look_accounts(folder: Path) -> set[str]:
 
 
 PARTS = {"accounts": (live_accounts, look_accounts), "database": (live_database, look_database), "index": (live_index, look_index),
-         "blobs": (live_blobs, look_blobs)}
+         "aside": (live_aside, look_aside), "blobs": (live_blobs, look_blobs)}
 
 
 def record(folder: Path, name: str) -> Record:
