@@ -1,4 +1,4 @@
-"""What a service manager such as systemd is told (sd_notify(3)), by the one process that it started."""
+"""What a service manager such as systemd is told (sd_notify(3)): by `fancymail up`, or by a daemon that was started alone."""
 
 from __future__ import annotations
 
